@@ -1,0 +1,1 @@
+"""giq: an open GKE Inference Quickstart."""

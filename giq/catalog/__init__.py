@@ -1,0 +1,1 @@
+"""What exists: models, accelerators, prices, use cases, model servers."""

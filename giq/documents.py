@@ -1,0 +1,149 @@
+"""YAML and JSON, in and out: the only owner of the YAML and JSON libraries.
+
+Types that are read from files or sent as JSON derive from `Entry`; `read` validates
+a file against one and names the file, the field and the value that are wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import yaml
+
+from giq.errors import CatalogError, DamagedFileError
+
+T = TypeVar("T")
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A frozen value with named fields, checked when it is read; unknown fields are errors."""
+
+
+replace = msgspec.structs.replace
+"""A copy of an `Entry` with some fields changed."""
+
+
+def validate(value: Any, kind: type[T], where: str) -> T:
+    """Turn plain YAML/JSON data into *kind*.
+
+    Raises:
+        CatalogError: names *where*, the field and the offending value.
+    """
+    try:
+        return msgspec.convert(value, kind, str_keys=True)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `")
+        raise CatalogError(where, *_locate(value, path.rstrip("`")), problem) from None
+
+
+def _locate(value: Any, path: str) -> tuple[str, Any]:
+    """The field that msgspec's path (`$.a[0].b`) names, and the value found there."""
+    found: Any = value
+    for key, index in re.findall(r"\.([\w-]+)|\[(\d+|\.\.\.)\]", path):
+        try:
+            found = found[int(index)] if index.isdigit() else found[key] if key else found
+        except (KeyError, IndexError, TypeError):
+            break
+    return path.removeprefix("$").lstrip(".") or "(whole file)", found
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """The one YAML document in *text*, as plain data (safe loader: no objects are made).
+
+    Raises:
+        DamagedFileError: the text is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DamagedFileError(f"not valid YAML: {error}", where=where) from None
+
+
+def load_yaml_all(text: str, where: str) -> list[Any]:
+    """All YAML documents in *text*, empty ones left out.
+
+    Raises:
+        DamagedFileError: the text is not YAML.
+    """
+    try:
+        return [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise DamagedFileError(f"not valid YAML: {error}", where=where) from None
+
+
+def dump_yaml(value: Any) -> str:
+    """*value* as one YAML document, keys in the order given."""
+    return str(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True, width=1000))
+
+
+def read(path: Path, kind: type[T]) -> T:
+    """The YAML file at *path*, validated as *kind*.
+
+    Raises:
+        CatalogError: a field is wrong.
+        DamagedFileError: the file is not YAML, or cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"cannot be read: {error}", where=str(path)) from None
+    return validate(load_yaml(text, str(path)), kind, str(path))
+
+
+def plain(value: Any) -> Any:
+    """*value* as dicts, lists, strings, numbers, booleans and None."""
+    return msgspec.to_builtins(value)
+
+
+def encode_json(value: Any, indent: int = 0) -> bytes:
+    """*value* as JSON bytes; with *indent* > 0 made for reading."""
+    raw = msgspec.json.encode(value)
+    return msgspec.json.format(raw, indent=indent) if indent else raw
+
+
+def decode_json(data: bytes | str, kind: type[T], where: str) -> T:
+    """JSON *data* validated as *kind*.
+
+    Raises:
+        CatalogError: a field is wrong.
+        DamagedFileError: not JSON.
+    """
+    try:
+        loose = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise DamagedFileError(f"not valid JSON: {error}", where=where) from None
+    return validate(loose, kind, where)
+
+
+def json_decoder(kind: type[T]) -> Callable[[bytes], T]:
+    """A fast decoder for many small documents; raises ValueError on anything that is not a *kind*."""
+    return msgspec.json.Decoder(kind).decode
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and neither nulls nor defaults nor spaces: equal values give equal text."""
+    return msgspec.json.encode(_without_nulls(plain(value)), order="sorted").decode()
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def content_id(value: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of *value*'s canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]

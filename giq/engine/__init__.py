@@ -1,0 +1,1 @@
+"""The simulated vLLM: step time, scheduler, HTTP server."""

@@ -1,0 +1,1 @@
+"""One frozen plan in, Kubernetes documents out."""

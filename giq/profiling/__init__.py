@@ -1,0 +1,1 @@
+"""The loop of `giq profile`: next load, load, point, saved."""

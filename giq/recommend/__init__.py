@@ -1,0 +1,1 @@
+"""Requirement x curves x prices: a ranking with reasons."""

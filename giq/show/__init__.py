@@ -1,0 +1,1 @@
+"""Tables, live display, and the same rows as JSON, YAML or CSV."""

@@ -1,0 +1,1 @@
+"""Parquet in and out: the only owner of pyarrow and pandas."""

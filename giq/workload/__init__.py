@@ -1,0 +1,1 @@
+"""What is asked: token lengths, arrivals, prompts, as a seeded schedule (pure)."""
