@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 import yaml
@@ -43,19 +43,83 @@ def validate(value: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(value, kind, str_keys=True)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `")
-        raise CatalogError(where, *_locate(value, path.rstrip("`")), problem) from None
+        problem, _, path = str(error).partition(" - at ")
+        raise CatalogError(where, *_locate(value, kind, problem, path), problem) from None
 
 
-def _locate(value: Any, path: str) -> tuple[str, Any]:
-    """The field that msgspec's path (`$.a[0].b`) names, and the value found there."""
-    found: Any = value
-    for key, index in re.findall(r"\.([\w-]+)|\[(\d+|\.\.\.)\]", path):
+def _locate(value: Any, kind: Any, problem: str, path: str) -> tuple[str, Any]:
+    """The field that msgspec's path (`` `$.a[0].b` ``) names, and the value found there.
+
+    msgspec does not say which key of a mapping (`[...]`) it means: the one is looked for that fails on its own.
+    """
+    inside = path.rpartition("`$")[2].rstrip("`")
+    steps: list[str | int] = []
+    for field, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", inside):
+        step = field or (int(index) if index.isdigit() else _failing_key(value, kind, problem, steps))
+        if step is None:
+            break
+        steps.append(step)
+    if "`key`" in path and (key := _failing_key(value, kind, problem, steps)) is not None:
+        return _spelled([*steps, key]), key
+    if named := re.search(r"field `(.+)`$", problem):  # unknown, or missing and then without a value
+        steps.append(named[1])
+        return _spelled(steps), (_at(value, steps[:-1]) or {}).get(named[1])
+    return _spelled(steps), _at(value, steps)
+
+
+def _failing_key(value: Any, kind: Any, problem: str, steps: list[str | int]) -> str | None:
+    """The key of the mapping at *steps* whose item alone gives the same *problem*."""
+    found = _at(value, steps)
+    if not isinstance(found, dict):
+        return None
+    for key, item in found.items():
         try:
-            found = found[int(index)] if index.isdigit() else found[key] if key else found
+            msgspec.convert(_with(value, steps, {key: item}), kind, str_keys=True)
+        except msgspec.ValidationError as error:
+            if str(error).startswith(problem):
+                return str(key)
+    return None
+
+
+def _at(value: Any, steps: list[str | int]) -> Any:
+    found = value
+    for step in steps:
+        try:
+            found = found[step]
         except (KeyError, IndexError, TypeError):
             break
-    return path.removeprefix("$").lstrip(".") or "(whole file)", found
+    return found
+
+
+def _with(value: Any, steps: list[str | int], item: Any) -> Any:
+    """A copy of *value* that has *item* at *steps*."""
+    if not steps:
+        return item
+    copy: Any = list(value) if isinstance(value, list) else dict(value)
+    copy[steps[0]] = _with(value[steps[0]], steps[1:], item)
+    return copy
+
+
+def _spelled(steps: list[str | int]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return text.lstrip(".") or "(whole file)"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The safe loader, in C where it was built, but dates stay text and a key given twice is an error."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [item for item in resolvers if item[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def load_yaml(text: str, where: str) -> Any:
@@ -65,7 +129,7 @@ def load_yaml(text: str, where: str) -> Any:
         DamagedFileError: the text is not YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
         raise DamagedFileError(f"not valid YAML: {error}", where=where) from None
 
@@ -77,7 +141,7 @@ def load_yaml_all(text: str, where: str) -> list[Any]:
         DamagedFileError: the text is not YAML.
     """
     try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
+        return [document for document in yaml.load_all(text, _Loader) if document is not None]
     except yaml.YAMLError as error:
         raise DamagedFileError(f"not valid YAML: {error}", where=where) from None
 

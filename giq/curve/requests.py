@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,7 +110,7 @@ class Requests:
     @property
     def ok(self) -> NDArray[np.bool_]:
         """Which requests succeeded."""
-        return self.outcome == OUTCOMES.index("ok")
+        return np.equal(self.outcome, OUTCOMES.index("ok"))
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Requests:
@@ -138,8 +138,8 @@ class Requests:
         )
 
 
-def _ints(values: object) -> NDArray[np.int64]:
-    return np.array([NULL if value is None else value for value in values], dtype=np.int64)  # type: ignore[attr-defined]
+def _ints(values: Iterable[int | None]) -> NDArray[np.int64]:
+    return np.array([NULL if value is None else value for value in values], dtype=np.int64)
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
