@@ -1,1 +1,3 @@
 """giq: an open GKE Inference Quickstart."""
+
+__version__ = "0.1.0"

@@ -15,8 +15,10 @@ class PriceList(Entry, frozen=True, kw_only=True):
     """One file of prices: USD per hour of one `unit`, by machine type (or accelerator) and pricing model.
 
     `unit` says whether a row prices a whole machine (key: machine type) or one chip (key: accelerator).
+    `name` is by default the file's, without its ending.
     """
 
+    name: Name | None = None
     region: Name
     unit: Literal["machine", "chip"]
     usd_per_hour: dict[str, dict[PricingModel, Positive]]

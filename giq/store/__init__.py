@@ -1,1 +1,1 @@
-"""Parquet in and out: the only owner of pyarrow and pandas."""
+"""Parquet in and out: runs, journals, the benchmark database. The only owner of pyarrow and pandas."""

@@ -1,0 +1,190 @@
+"""Options that several commands share, and what their words mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from giq.errors import UsageError
+from giq.units import parse_duration, parse_numbers, parse_percentile
+
+if TYPE_CHECKING:
+    from giq.catalog import Catalog
+    from giq.catalog.use_cases import Lengths
+    from giq.curve.targets import Target
+    from giq.workload.trace import Trace
+    from giq.workload.workload import Load, Stop, Workload
+
+WORKLOAD, TARGETS, SERVER, LOADS, OUTPUT = "Workload", "Targets", "Server", "Loads", "Output"
+
+OutputForm = Literal["table", "wide", "json", "yaml", "csv"]
+OutputOption = Annotated[
+    OutputForm, typer.Option("--output", "-o", help="Form of what is printed.", rich_help_panel=OUTPUT)
+]
+UseCaseOption = Annotated[
+    str | None, typer.Option("--use-case", help="A named workload (giq use-cases list).", rich_help_panel=WORKLOAD)
+]
+InputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--input-tokens",
+        help="Prompt lengths: 512, uniform:64-512, normal:512,128 or lognormal:512,0.7.",
+        rich_help_panel=WORKLOAD,
+    ),
+]
+OutputTokensOption = Annotated[
+    str | None, typer.Option("--output-tokens", help="Output lengths, written alike.", rich_help_panel=WORKLOAD)
+]
+ArrivalOption = Annotated[
+    str,
+    typer.Option("--arrival", help="Arrival law: poisson, constant, gamma:K or trace:FILE.", rich_help_panel=WORKLOAD),
+]
+TtftOption = Annotated[
+    str | None,
+    typer.Option("--target-ttft", help="Time to first token, like 300ms.", rich_help_panel=TARGETS),
+]
+TpotOption = Annotated[
+    str | None,
+    typer.Option("--target-tpot", help="Time per output token after the first.", rich_help_panel=TARGETS),
+]
+ItlOption = Annotated[
+    str | None, typer.Option("--target-itl", help="Gap between tokens, pooled.", rich_help_panel=TARGETS)
+]
+NtpotOption = Annotated[
+    str | None, typer.Option("--target-ntpot", help="Latency / output tokens.", rich_help_panel=TARGETS)
+]
+LatencyOption = Annotated[
+    str | None, typer.Option("--target-latency", help="End-to-end latency.", rich_help_panel=TARGETS)
+]
+PercentileOption = Annotated[
+    str, typer.Option("--percentile", help="Percentile of every target.", rich_help_panel=TARGETS)
+]
+ResultsOption = Annotated[Path, typer.Option("--results-dir", help="Where runs are kept.", rich_help_panel=OUTPUT)]
+EngineArgOption = Annotated[
+    list[str] | None,
+    typer.Option("--engine-arg", help="An engine argument K=V; may be repeated.", rich_help_panel=SERVER),
+]
+
+DEFAULT_USE_CASE = "chatbot"
+
+
+def lengths_of(text: str, option: str) -> Lengths:
+    """Token lengths from words: `512`, `uniform:64-512`, `normal:512,128`, `lognormal:512,0.7`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    from giq.catalog.use_cases import Lengths
+
+    number = r"(\d+(?:\.\d+)?)"
+    if re.fullmatch(r"[1-9]\d*", text):
+        return Lengths(mean=int(text))
+    if match := re.fullmatch(r"uniform:(\d+)-(\d+)", text):
+        low, high = int(match[1]), int(match[2])
+        if 0 < low <= high:
+            return Lengths(distribution="uniform", mean=(low + high) / 2, minimum=low, maximum=high)
+    elif match := re.fullmatch(rf"(normal|lognormal):{number},{number}", text):
+        if float(match[2]) > 0:
+            kind: Literal["normal", "lognormal"] = "normal" if match[1] == "normal" else "lognormal"
+            return Lengths(distribution=kind, mean=float(match[2]), spread=float(match[3]))
+    raise UsageError(
+        f"{text!r} for {option} is no token length",
+        hint="Like 512, uniform:64-512, normal:512,128 or lognormal:512,0.7.",
+    )
+
+
+def workload_of(
+    catalog: Catalog, use_case: str | None, lengths: tuple[str | None, str | None], arrival: str
+) -> tuple[Workload, Trace | None]:
+    """The workload that the words describe; without any, the chatbot use case. A trace brings its own lengths.
+
+    Raises:
+        UsageError: unknown words, or only one of the two lengths without a use case.
+    """
+    from giq.workload.workload import Workload, parse_arrival
+
+    if arrival.startswith("trace:"):
+        return _trace_workload(arrival, use_case, lengths)
+    law = parse_arrival(arrival)
+    given_input, given_output = lengths
+    if given_input and given_output:
+        ours = lengths_of(given_input, "--input-tokens"), lengths_of(given_output, "--output-tokens")
+        name = catalog.use_case(use_case).name if use_case else None
+        return Workload(use_case=name, input_tokens=ours[0], output_tokens=ours[1], arrival=law), None
+    if given_input or given_output:
+        raise UsageError("one length is missing", hint="Give --input-tokens and --output-tokens, or a --use-case.")
+    known = catalog.use_case(use_case or DEFAULT_USE_CASE)
+    return (
+        Workload(use_case=known.name, input_tokens=known.input_tokens, output_tokens=known.output_tokens, arrival=law),
+        None,
+    )
+
+
+def _trace_workload(
+    arrival: str, use_case: str | None, lengths: tuple[str | None, str | None]
+) -> tuple[Workload, Trace]:
+    from giq.catalog.use_cases import Lengths
+    from giq.workload.trace import read_trace
+    from giq.workload.workload import Arrival, Workload
+
+    if any(lengths) or use_case:
+        raise UsageError("a trace brings its own lengths", hint="Leave the use case and the lengths out.")
+    trace = read_trace(Path(arrival.removeprefix("trace:")))
+    workload = Workload(
+        input_tokens=Lengths(mean=float(trace.input_tokens.mean())),
+        output_tokens=Lengths(mean=float(trace.output_tokens.mean())),
+        arrival=Arrival(law="trace", trace_id=trace.trace_id),
+    )
+    return workload, trace
+
+
+def targets_of(percentile: str, **texts: str | None) -> tuple[Target, ...]:
+    """The targets given, as `metric=duration text`, at *percentile*.
+
+    Raises:
+        UsageError: a duration without a unit, or an unknown percentile.
+    """
+    from giq.curve.targets import Target
+
+    name = parse_percentile(percentile)
+    return tuple(
+        Target(metric=metric, seconds=parse_duration(text), percentile=name)  # type: ignore[arg-type]
+        for metric, text in texts.items()
+        if text is not None
+    )
+
+
+def loads_of(concurrency: str | None, request_rate: str | None) -> tuple[Load, ...]:
+    """The explicit loads: closed loops first, then open ones, each in the order given; empty: search.
+
+    Raises:
+        UsageError: a number that is none, or a concurrency that is not whole.
+    """
+    from giq.workload.workload import ClosedLoad, OpenLoad
+
+    closed = parse_numbers(concurrency, "--concurrency") if concurrency else ()
+    if any(number != int(number) for number in closed):
+        raise UsageError(f"a concurrency in {concurrency!r} is not whole", hint="Like --concurrency 1,8,64.")
+    rates = parse_numbers(request_rate, "--request-rate") if request_rate else ()
+    return (
+        *(ClosedLoad(concurrency=int(number)) for number in closed),
+        *(OpenLoad(rate_rps=number) for number in rates),
+    )
+
+
+def stop_of(requests: int | None, duration: str | None) -> Stop:
+    """When an explicit load ends; a minute where nothing is said.
+
+    Raises:
+        UsageError: a duration without a unit, or no request at all.
+    """
+    from giq.workload.workload import Stop
+
+    if requests is not None and requests < 1:
+        raise UsageError("--requests must be above zero", hint="Like --requests 200.")
+    if requests is None and duration is None:
+        return Stop(duration_s=60.0)
+    return Stop(requests=requests, duration_s=parse_duration(duration) if duration else None)

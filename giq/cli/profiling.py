@@ -1,0 +1,289 @@
+"""The steps of `giq profile`: a server, who it is, a run, the loop, the table."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from giq import __version__
+from giq.errors import Interrupted, ServerError, UsageError
+
+if TYPE_CHECKING:
+    from giq.catalog import Catalog, MetricNames
+    from giq.cli.asked import OutputForm
+    from giq.curve.point import Point
+    from giq.load.endpoint import Endpoint
+    from giq.load.inspection import ServerIdentity
+    from giq.profiling.configuration import Measured
+    from giq.profiling.options import ProfileOptions
+    from giq.profiling.session import Session
+    from giq.show.live import LiveProfile
+    from giq.store.run import Run
+    from giq.workload.trace import Trace
+
+DEFAULT_ENDPOINT = "http://localhost:8000"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which server is measured and how it is told: what the command line says besides the profile's options."""
+
+    endpoint: str | None
+    launch: bool
+    simulate: bool
+    python: str | None
+    trust_remote_code: bool
+    api: Literal["completions", "chat"]
+    api_key_file: Path | None
+    ca_file: Path | None
+    yes: bool
+    quiet: bool
+    results_dir: Path
+    output: OutputForm
+
+
+def run_profile(choice: Choice, options: ProfileOptions, trace: Trace | None, catalog: Catalog) -> None:
+    """Measure what *choice* names and print its points.
+
+    Raises:
+        UsageError: more than one server is named, or what is said contradicts what is found.
+        ServerError: no server answers, or it cannot be used.
+        Interrupted: stopped by the user; what was measured is saved and printed.
+    """
+    from giq.load.loop import run
+
+    if sum((choice.endpoint is not None, choice.launch, choice.simulate)) > 1:
+        raise UsageError("--endpoint, --launch and --simulate exclude each other", hint="Choose one.")
+    run(_profile(choice, options, trace, catalog))
+
+
+async def _profile(choice: Choice, options: ProfileOptions, trace: Trace | None, catalog: Catalog) -> None:
+    from giq.load.endpoint import Endpoint, read_api_key
+    from giq.show.live import LiveProfile
+    from giq.store.run import recover
+
+    with LiveProfile(quiet=choice.quiet) as live:
+        for run_id in recover(choice.results_dir):
+            live.say(f"Recovered the records that run {run_id} left behind.")
+        key = read_api_key(choice.api_key_file)
+        async with _server(choice, options, catalog, live) as url:
+            endpoint = Endpoint(
+                url=url, model=_served_name(choice, options), api_key=key, ca_file=choice.ca_file, api=choice.api
+            )
+            identity = await _inspected(choice, endpoint)
+            measured = _identified(options, endpoint, identity, catalog)
+            _announce(endpoint, identity, measured, options, live)
+            _confirm(choice, endpoint)
+            await _measured_points(
+                choice, _session(choice, options, endpoint, identity, measured, trace, catalog), live
+            )
+
+
+@contextlib.asynccontextmanager
+async def _server(choice: Choice, options: ProfileOptions, catalog: Catalog, live: LiveProfile) -> AsyncIterator[str]:
+    """The URL of the server: the endpoint as given, or one that giq starts and stops after."""
+    from giq.profiling.server_process import answers, free_port, launch_command, running
+
+    if not (choice.launch or choice.simulate):
+        yield choice.endpoint or DEFAULT_ENDPOINT
+        return
+    port = free_port()
+    if choice.simulate:
+        command = _simulator(options, catalog, port)
+        live.say("Starting the simulated engine: what follows is ESTIMATED, not measured.")
+    else:
+        command = launch_command(options.declared, catalog, port, choice.python, trust=choice.trust_remote_code)
+        live.say(f"Starting {' '.join(command)}")
+    async with running(command, port, answers, live.say) as launched:
+        yield launched.url
+
+
+def _simulator(options: ProfileOptions, catalog: Catalog, port: int) -> list[str]:
+    """The command of a simulated engine that serves the unit that `giq recommend` would rank."""
+    from giq.cli.declared import declared_configuration, engine_words
+
+    if not options.declared.model or not options.declared.accelerator:
+        raise UsageError(
+            "--simulate needs --model and --accelerator", hint="Like --model llama-3-8b --accelerator nvidia-l4."
+        )
+    config = declared_configuration(options.declared, options.workload, catalog)
+    return [sys.executable, "-m", "giq", "engine", "serve", *engine_words(config), "--port", str(port)]
+
+
+def _served_name(choice: Choice, options: ProfileOptions) -> str | None:
+    """The model to ask the endpoint for; a server that giq started serves just one."""
+    return None if choice.launch or choice.simulate else options.declared.model
+
+
+async def _inspected(choice: Choice, endpoint: Endpoint) -> ServerIdentity:
+    from giq.load.inspection import inspect
+
+    try:
+        return await inspect(endpoint)
+    except ServerError as error:
+        if choice.endpoint is None and not (choice.launch or choice.simulate):
+            raise ServerError(
+                error.what,
+                where=error.where,
+                hint="Name a server with --endpoint URL, start vLLM here with --launch --model M, "
+                "or predict with --simulate --model M --accelerator A.",
+            ) from None
+        raise
+
+
+def _identified(options: ProfileOptions, endpoint: Endpoint, identity: ServerIdentity, catalog: Catalog) -> Measured:
+    from giq.profiling.configuration import identify
+    from giq.profiling.hardware import detect_hardware, serves_from_here
+
+    local = identity.simulated is None and serves_from_here(endpoint.url)
+    return identify(options.declared, identity, detect_hardware(catalog) if local else None, catalog)
+
+
+def _announce(
+    endpoint: Endpoint, identity: ServerIdentity, measured: Measured, options: ProfileOptions, live: LiveProfile
+) -> None:
+    """Say before any load where it goes, which model, on what, and about how long."""
+    from giq.recommend.requirement import workload_words
+    from giq.units import format_span
+
+    main = measured.config.main
+    live.say(
+        f"Load goes to {endpoint.url}: {identity.server} {identity.version or ''} serving {identity.model} on "
+        f"{main.accelerator} ×{measured.config.accelerators_total} ({measured.hardware_source})."
+    )
+    live.say(f"Workload: {workload_words(options.workload)}, seed {options.seed}.")
+    if options.loads:
+        longest = options.stop.duration_s
+        about = f", at most {format_span(longest * len(options.loads))} and the answers still open" if longest else ""
+        live.say(f"{len(options.loads)} load points{about}.")
+    else:
+        live.say(
+            f"Searching for the knee: at most {options.max_points} load points of half a minute to 5 minutes each."
+        )
+    if measured.evidence == "estimated":
+        live.say("The server is giq's simulated engine: every number is ESTIMATED, not measured.")
+    elif measured.hardware_source == "declared":
+        live.warn(
+            f"The hardware cannot be seen from here: {main.accelerator} is "
+            + ("what you declared." if measured.accelerator else "unknown; name it with --accelerator.")
+        )
+
+
+def _confirm(choice: Choice, endpoint: Endpoint) -> None:
+    """Ask before loading a server that is not on this machine.
+
+    Raises:
+        UsageError: nobody is there to be asked, or the answer is no.
+    """
+    from giq.profiling.hardware import is_loopback
+
+    if choice.yes or is_loopback(endpoint.url):
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("the server is not on this machine", where=endpoint.url, hint="Confirm with --yes.")
+    print(f"Load {endpoint.url}, which is not on this machine? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("not confirmed; nothing was sent", where=endpoint.url)
+
+
+def _session(
+    choice: Choice,
+    options: ProfileOptions,
+    endpoint: Endpoint,
+    identity: ServerIdentity,
+    measured: Measured,
+    trace: Trace | None,
+    catalog: Catalog,
+) -> Session:
+    from giq.profiling.session import Session
+
+    zero_ns = time.monotonic_ns()
+    nonce = secrets.randbits(32)
+    run = _new_run(choice, options, endpoint, identity, measured, (zero_ns, nonce))
+    return Session(
+        options=options, endpoint=endpoint, identity=identity, measured=measured,
+        names=identity.metric_names or _metric_names(identity, catalog), run=run, nonce=nonce, zero_ns=zero_ns,
+        trace=trace,
+    )  # fmt: skip
+
+
+def _metric_names(identity: ServerIdentity, catalog: Catalog) -> MetricNames:
+    known = catalog.server("vllm").versions
+    return next((entry for entry in known if entry.version == identity.version), known[0]).metrics
+
+
+def _new_run(
+    choice: Choice,
+    options: ProfileOptions,
+    endpoint: Endpoint,
+    identity: ServerIdentity,
+    measured: Measured,
+    clock_and_nonce: tuple[int, int],
+) -> Run:
+    from giq.profiling.clock import this_worker
+    from giq.store.run import create_run
+    from giq.store.run_manifest import Host, RunManifest, Server, new_run_id
+
+    zero_ns, nonce = clock_and_nonce
+    manifest = RunManifest(
+        run_id=new_run_id(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        giq_version=__version__,
+        command=("giq", *sys.argv[1:]),
+        config=measured.config,
+        workload=options.workload,
+        seed=options.seed,
+        nonce=nonce,
+        endpoint=endpoint.url,
+        hardware_source=measured.hardware_source,
+        accelerator_name=measured.hardware_detail,
+        host=Host(cores=os.cpu_count() or 1, python=platform.python_version(), os=platform.system()),
+        server=Server(
+            name=identity.server,
+            version=identity.version or "unknown",
+            models=identity.models,
+            simulated=identity.simulated,
+        ),
+        workers=(this_worker(zero_ns),),
+        loads=options.loads,
+        rtt_s=identity.rtt_s,
+    )
+    return create_run(choice.results_dir, manifest)
+
+
+async def _measured_points(choice: Choice, session: Session, live: LiveProfile) -> None:
+    from giq.profiling.session import measure
+
+    try:
+        points = await measure(session, live)
+    except (Interrupted, ServerError):
+        _report(choice, session, live.points, live)
+        raise
+    _report(choice, session, points, live)
+
+
+def _report(choice: Choice, session: Session, points: list[Point], live: LiveProfile) -> None:
+    """Print the points to stdout, and on stderr where they are and what comes next."""
+    from giq.curve.capacity import saturation
+    from giq.curve.curve import Curve
+    from giq.show.curves import curve_title
+    from giq.show.points import points_table
+    from giq.show.table import write
+    from giq.show.terminal import data_console
+
+    if not points:
+        return
+    curve = Curve(session.measured.config, session.options.workload, tuple(points))
+    write(points_table(curve.points, curve_title(curve)), choice.output, data_console())
+    live.say(f"Saturation: {saturation(curve).reason}")
+    live.say(f"Saved in {session.run.path} ({sum(point.valid for point in points)} of {len(points)} points valid).")
+    live.say(f"Next: giq recommend --model {session.measured.config.main.model}")

@@ -1,0 +1,157 @@
+"""`giq recommend`: the cheapest accelerator within the targets, with the evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from giq.cli.asked import (
+    ArrivalOption,
+    InputOption,
+    ItlOption,
+    LatencyOption,
+    NtpotOption,
+    OutputOption,
+    OutputTokensOption,
+    PercentileOption,
+    ResultsOption,
+    TpotOption,
+    TtftOption,
+    UseCaseOption,
+    targets_of,
+    workload_of,
+)
+
+if TYPE_CHECKING:
+    from giq.catalog import Catalog
+    from giq.cli.asked import OutputForm
+    from giq.recommend.recommendation import Recommendation
+    from giq.recommend.requirement import Requirement
+
+ASKED, COST = "Requirement", "Cost"
+
+
+def recommend(
+    model: Annotated[str, typer.Option(help="Model, like llama-3-8b.", rich_help_panel=ASKED)],
+    request_rate: Annotated[
+        float | None, typer.Option(help="Requests/s to carry; then ranked by USD/hour.", rich_help_panel=ASKED)
+    ] = None,
+    spare_replicas: Annotated[int, typer.Option(help="Replicas beyond the needed.", rich_help_panel=ASKED)] = 0,
+    accelerator: Annotated[
+        list[str] | None, typer.Option(help="Only this accelerator; may be repeated.", rich_help_panel=ASKED)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Precision of the weights; default as served.", rich_help_panel=ASKED)
+    ] = None,
+    measured_only: Annotated[
+        bool, typer.Option("--measured-only", help="Refuse estimated rows.", rich_help_panel=ASKED)
+    ] = False,
+    attainment: Annotated[
+        float | None,
+        typer.Option(help="Share of requests that must meet all targets at once.", rich_help_panel=ASKED),
+    ] = None,
+    use_case: UseCaseOption = None,
+    input_tokens: InputOption = None,
+    output_tokens: OutputTokensOption = None,
+    arrival: ArrivalOption = "poisson",
+    target_ttft: TtftOption = None,
+    target_tpot: TpotOption = None,
+    target_itl: ItlOption = None,
+    target_ntpot: NtpotOption = None,
+    target_latency: LatencyOption = None,
+    percentile: PercentileOption = "p90",
+    region: Annotated[str, typer.Option(help="Region of the prices.", rich_help_panel=COST)] = "us-central1",
+    pricing: Annotated[
+        str,
+        typer.Option(help="on-demand, spot, 1-year-cud, 3-years-cud or flex-start.", rich_help_panel=COST),
+    ] = "on-demand",
+    output_input_cost_ratio: Annotated[
+        float, typer.Option(help="Price of an output token over an input token's.", rich_help_panel=COST)
+    ] = 4.0,
+    results_dir: ResultsOption = Path("results"),
+    output: OutputOption = "table",
+) -> None:
+    """Rank accelerators for a model by cost within latency targets, on measured and estimated curves.
+
+    Example: giq recommend --model llama-3-8b --target-ttft 300ms
+    """
+    from giq.catalog import load_catalog
+    from giq.documents import validate
+    from giq.recommend.recommendation import require_any
+    from giq.recommend.requirement import Requirement
+
+    catalog = load_catalog()
+    workload, _ = workload_of(catalog, use_case, (input_tokens, output_tokens), arrival)
+    targets = targets_of(
+        percentile, ttft=target_ttft, tpot=target_tpot, itl=target_itl, ntpot=target_ntpot, latency=target_latency
+    )
+    asked = {
+        "model": catalog.model(model).name,
+        "workload": _raw(workload),
+        "targets": [_raw(target) for target in targets],
+        "request_rate_rps": request_rate,
+        "spare_replicas": spare_replicas,
+        "region": _region(region, catalog),
+        "pricing_model": pricing,
+        "output_input_ratio": output_input_cost_ratio,
+        "accelerators": [catalog.accelerator(name).name for name in accelerator] if accelerator else None,
+        "precision": precision,
+        "evidence_floor": "measured" if measured_only else None,
+        "attainment": attainment,
+    }
+    recommendation = _recommendation(validate(asked, Requirement, "the command line"), catalog, results_dir)
+    _tell(recommendation, output)
+    require_any(recommendation)
+
+
+def _raw(value: object) -> object:
+    from giq.documents import plain
+
+    return plain(value)
+
+
+def _region(name: str, catalog: Catalog) -> str:
+    from giq.errors import UnknownNameError
+
+    if name not in catalog.regions():
+        raise UnknownNameError("region", name, catalog.regions())
+    return name
+
+
+def _recommendation(requirement: Requirement, catalog: Catalog, results_dir: Path) -> Recommendation:
+    """Curves at hand, estimates for the rest, ranked; the answer is kept for `giq manifest`."""
+    from giq.catalog.shipped import shipped
+    from giq.recommend.answer import answer
+    from giq.recommend.saved import save_recommendation
+    from giq.show.live import counting
+    from giq.show.terminal import warn
+    from giq.store.database import read_curves
+
+    folders = [folder for folder in (shipped("benchmarks"), results_dir) if folder.is_dir()]
+    stored = [curve for folder in folders for curve in read_curves(folder, on_damage=lambda error: warn(str(error)))]
+    with counting("Predicting what is not measured") as progress:
+        recommendation = answer(stored, requirement, catalog, progress)
+    if recommendation.rows:
+        save_recommendation(recommendation)
+    return recommendation
+
+
+def _tell(recommendation: Recommendation, form: OutputForm) -> None:
+    from giq.documents import dump_yaml, encode_json
+    from giq.show.recommendation import recommendation_table, rejected_table, words
+    from giq.show.table import write
+    from giq.show.terminal import data_console, say, talk_console
+
+    console = data_console()
+    if form in ("json", "yaml"):
+        text = encode_json(recommendation, 2).decode() + "\n" if form == "json" else dump_yaml(recommendation)
+        console.file.write(text)
+        return
+    if recommendation.rows:
+        write(recommendation_table(recommendation), form, console)
+    if recommendation.rejected:
+        write(rejected_table(recommendation), "table" if form == "csv" else form, talk_console())
+    for sentence in words(recommendation):
+        say(sentence, "dim")

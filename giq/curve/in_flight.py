@@ -1,0 +1,68 @@
+"""How many requests are in flight at each moment, and whether their number grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from giq.curve.intervals import MOST_BATCHES
+from giq.curve.point import Estimate
+from giq.curve.requests import NULL, Requests
+from giq.curve.trend import slope
+from giq.units import NS_PER_S
+
+_LARGE_SHARE = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class InFlight:
+    """The number of requests sent and not ended, as a step function of time.
+
+    `times_ns` (int64) is where it changes, `area` (float64) the integral of the number up to there, in request-ns.
+    """
+
+    times_ns: NDArray[np.int64]
+    area: NDArray[np.float64]
+
+    def means(self, edges_ns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The time-weighted mean between each two neighbours of *edges_ns*."""
+        if len(self.times_ns) == 0:
+            return np.zeros(len(edges_ns) - 1)
+        found = np.interp(edges_ns, self.times_ns, self.area)
+        return np.diff(found) / np.diff(edges_ns)
+
+    def mean(self, start_ns: int, end_ns: int) -> float:
+        """The time-weighted mean from *start_ns* to *end_ns*; 0 for no time."""
+        return float(self.means(np.array([start_ns, end_ns], dtype=np.float64))[0]) if end_ns > start_ns else 0.0
+
+    def slope(self, start_ns: int, end_ns: int) -> Estimate | None:
+        """Growth per second from *start_ns* to *end_ns* with its 90 % interval, from 20 batch means."""
+        if end_ns - start_ns < MOST_BATCHES:
+            return None
+        edges = np.linspace(start_ns, end_ns, MOST_BATCHES + 1)
+        return slope((edges[:-1] + edges[1:]) / 2 / NS_PER_S, self.means(edges))
+
+
+def in_flight(requests: Requests) -> InFlight:
+    """The sweep over all sends and ends; a request without a known end stays until the last time known."""
+    ended = np.maximum(requests.end_ns, np.maximum(requests.last_token_ns, requests.first_token_ns))
+    latest = max(int(ended.max(initial=0)), int(requests.sent_ns.max(initial=0)))
+    ended = np.where(requests.end_ns == NULL, latest, np.maximum(requests.end_ns, requests.sent_ns))
+    times = np.concatenate([requests.sent_ns, ended])
+    steps = np.repeat([1, -1], len(requests))
+    order = np.argsort(times, kind="stable")
+    times, number = times[order], np.cumsum(steps[order])
+    area = np.concatenate([[0.0], np.cumsum(number[:-1] * np.diff(times).astype(np.float64))])
+    return InFlight(times, area[: len(times)])
+
+
+def grows(trend: Estimate | None, mean: float, span_s: float) -> bool:
+    """Whether a series rose for sure and much: its slope's interval is above 0, and over the span it gained a quarter.
+
+    Both are asked: a long run makes the smallest trend sure, and a short one shows large ones by chance.
+    """
+    if trend is None or trend.lo is None or trend.lo <= 0:
+        return False
+    return trend.value * span_s > _LARGE_SHARE * mean

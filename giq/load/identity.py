@@ -1,0 +1,45 @@
+"""Who answers at an endpoint, and what it takes: found out once, before any load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from giq.catalog.servers import MetricNames
+
+OPTIONAL_FIELDS = (
+    "min_tokens", "ignore_eos", "seed", "stream_options", "continuous_usage_stats", "return_token_ids", "cache_salt",
+)  # fmt: skip
+"""The fields of a request that some servers refuse; `continuous_usage_stats` lives inside `stream_options`."""
+
+
+@dataclass(frozen=True, eq=False)
+class ServerIdentity:
+    """What `inspect` found.
+
+    `models` are those served, `model` the one to be measured. `simulated` is the configuration that the
+    simulated engine announces (None: a real server). `metrics` says whether /metrics is there, `metric_names`
+    how its values are called (None: not known). `rtt_s` is one round trip. `alphabet` holds token ids (int32)
+    that are safe in prompts, None where the server takes none; then a prompt is `overhead_tokens` plus one
+    token for each of the `words` it is made of. `fields` are those of OPTIONAL_FIELDS that it takes. `busy` counts
+    the requests it was already working on (None: unknown).
+    """
+
+    server: Literal["vllm", "unknown"]
+    version: str | None
+    models: tuple[str, ...]
+    model: str
+    max_model_len: int | None
+    simulated: dict[str, Any] | None
+    metrics: bool
+    rtt_s: float
+    alphabet: NDArray[np.int32] | None
+    accepts_token_ids: bool
+    busy: float | None
+    words: tuple[str, ...] = ()
+    overhead_tokens: int = 0
+    fields: frozenset[str] = frozenset(OPTIONAL_FIELDS)
+    metric_names: MetricNames | None = None

@@ -1,0 +1,144 @@
+"""What is done between two turns of the event loop: requests made ahead of time, answers decoded afterwards.
+
+Both come in slices so short that sending and stamping stay on time; the more answers wait, the longer the
+slices, so that what is kept in memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from time import monotonic_ns
+
+from giq.curve.requests import Record
+from giq.load.connection import Exchange
+from giq.load.decoder import Answer, decoding
+from giq.load.job import LoadJob
+from giq.load.request_bytes import Request, RequestWriter
+
+SLICE_NS = 300_000
+BACKLOG_PIECES = 20_000
+"""A slice grows by SLICE_NS for each so many pieces that wait to be decoded (some 7 MB)."""
+
+MAX_AHEAD_BYTES = 64 * 1024 * 1024
+
+
+class Ahead:
+    """The requests of one worker's share, in order, the next `most` of them made before they are needed."""
+
+    def __init__(self, job: LoadJob, request_ids: Sequence[int], most: int) -> None:
+        self._writer = RequestWriter(job)
+        self._ids = request_ids
+        self._most = most
+        self._made: deque[Request] = deque()
+        self._bytes = 0
+        self._next = 0
+
+    @property
+    def lacks(self) -> bool:
+        """Whether more should be made."""
+        enough = len(self._made) >= self._most or self._bytes >= MAX_AHEAD_BYTES
+        return not enough and self._next < len(self._ids)
+
+    def make(self) -> None:
+        """Make the next one."""
+        request = self._writer.request(self._ids[self._next])
+        self._next += 1
+        self._made.append(request)
+        self._bytes += len(request.data)
+
+    def take(self) -> Request | None:
+        """The next request, made on the spot if it must be; None after the last."""
+        if not self._made:
+            if self._next >= len(self._ids):
+                return None
+            self.make()
+        request = self._made.popleft()
+        self._bytes -= len(request.data)
+        return request
+
+
+class SpareTime:
+    """Does the work that can wait; every record goes to *on_record*."""
+
+    def __init__(self, job: LoadJob, ahead: Ahead, on_record: Callable[[Record], None]) -> None:
+        self._job = job
+        self._ahead = ahead
+        self._on_record = on_record
+        self._waiting: deque[Exchange] = deque()
+        self._current: Generator[None, None, Record] | None = None
+        self._pieces = 0
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    def decode(self, exchange: Exchange) -> None:
+        """Decode an answer when there is time."""
+        self._waiting.append(exchange)
+        self._pieces += len(exchange.pieces)
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._idle.clear()
+        self._work.set()
+
+    async def run(self) -> None:
+        """Work whenever there is something to do, for ever."""
+        while True:
+            self._slice()
+            if self._current is None and not self._waiting and not self._ahead.lacks:
+                self._work.clear()
+                self._idle.set()
+                await self._work.wait()
+            else:
+                await asyncio.sleep(0)
+
+    async def until_idle(self) -> None:
+        """Wait until all that waits is done."""
+        await self._idle.wait()
+
+    def _slice(self) -> None:
+        until = monotonic_ns() + SLICE_NS * (1 + self._pieces // BACKLOG_PIECES)
+        while monotonic_ns() < until:
+            if self._ahead.lacks:
+                self._ahead.make()
+            elif not self._decode_step():
+                return
+
+    def _decode_step(self) -> bool:
+        """One step of decoding; False when nothing waits."""
+        if self._current is None:
+            if not self._waiting:
+                return False
+            exchange = self._waiting.popleft()
+            self._pieces -= len(exchange.pieces)
+            self._current = decoding(self._answer(exchange))
+        try:
+            next(self._current)
+        except StopIteration as stopped:
+            self._current = None
+            self._on_record(stopped.value)
+        return True
+
+    def _answer(self, exchange: Exchange) -> Answer:
+        job, request = self._job, exchange.request
+        return Answer(
+            run_id=job.run_id,
+            point_id=job.point_id,
+            request_id=request.request_id,
+            worker_id=job.worker_id,
+            zero_ns=job.zero_ns,
+            scheduled_ns=exchange.scheduled_ns,
+            sent_ns=exchange.sent_ns,
+            end_ns=exchange.end_ns,
+            end=exchange.end or "cancelled",
+            detail=exchange.detail,
+            connect_ns=exchange.connect_ns,
+            reused=exchange.reused,
+            attempts=exchange.attempts,
+            input_tokens=request.input_tokens,
+            output_tokens=request.output_tokens,
+            stamps=exchange.stamps,
+            pieces=exchange.pieces,
+        )

@@ -1,0 +1,87 @@
+"""What the user asks of a profile, parsed and frozen."""
+
+from __future__ import annotations
+
+import re
+
+from giq.catalog.configuration import EngineValue
+from giq.curve.targets import Target
+from giq.documents import Entry, PositiveInt
+from giq.errors import UsageError
+from giq.workload.workload import Load, Stop, Workload
+
+
+class AcceleratorRequest(Entry, frozen=True, kw_only=True):
+    """An accelerator by name, with how many (`nvidia-l4:4`) or in which slice (`v6e:2x4`), where said."""
+
+    name: str
+    count: PositiveInt | None = None
+    topology: str | None = None
+
+
+def parse_accelerator(text: str) -> AcceleratorRequest:
+    """`NAME`, `NAME:COUNT` or `NAME:TOPOLOGY`.
+
+    Raises:
+        UsageError: what follows the colon is neither a number above zero nor a topology like 2x4.
+    """
+    name, colon, rest = text.partition(":")
+    if not colon:
+        return AcceleratorRequest(name=name)
+    if re.fullmatch(r"[1-9]\d*", rest):
+        return AcceleratorRequest(name=name, count=int(rest))
+    if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", rest):
+        return AcceleratorRequest(name=name, topology=rest)
+    raise UsageError(f"{rest!r} in {text!r} is no count or topology", hint="Like nvidia-l4:4 or v6e:2x4.")
+
+
+def parse_engine_args(pairs: tuple[str, ...]) -> dict[str, EngineValue]:
+    """`K=V` pairs as engine arguments; numbers and booleans become such, dashes in keys underscores.
+
+    Raises:
+        UsageError: a pair has no `=`, or no key.
+    """
+    arguments: dict[str, EngineValue] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z][\w-]*", key):
+            raise UsageError(f"{pair!r} is not an engine argument", hint="Like --engine-arg max_num_seqs=128.")
+        arguments[key.replace("-", "_")] = _engine_value(value)
+    return arguments
+
+
+def _engine_value(text: str) -> EngineValue:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+class Declared(Entry, frozen=True, kw_only=True):
+    """What the user says of the server; each None where the server or the machine is to be asked."""
+
+    model: str | None = None
+    accelerator: AcceleratorRequest | None = None
+    machine_type: str | None = None
+    precision: str | None = None
+    tensor_parallel_size: PositiveInt | None = None
+    engine_args: dict[str, EngineValue] = {}
+
+
+class ProfileOptions(Entry, frozen=True, kw_only=True):
+    """One profile: workload, loads (empty: search for the knee), when a point ends, and how it is run."""
+
+    declared: Declared = Declared()
+    workload: Workload
+    targets: tuple[Target, ...] = ()
+    loads: tuple[Load, ...] = ()
+    stop: Stop
+    seed: int = 0
+    workers: PositiveInt = 1
+    shared: bool = False
+    max_points: PositiveInt = 16
+    max_concurrency: PositiveInt = 1024

@@ -1,0 +1,158 @@
+"""Starts a model server of our own (vLLM, or the simulated engine), waits for it, and stops it after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from giq.catalog import Catalog, Model
+from giq.catalog.configuration import EngineValue
+from giq.errors import ServerError
+from giq.profiling.options import Declared
+
+START_LIMIT_S = 1800.0
+STOP_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A server that giq started: where it answers and how it was started."""
+
+    url: str
+    command: tuple[str, ...]
+    log: Path
+
+
+def vllm_command(python: str | None) -> list[str] | None:
+    """How to start vLLM here: the given interpreter's entry point, this one's, or `vllm serve`; None without vLLM.
+
+    The interpreter's entry point comes first: it works for every build of vLLM, also where the `vllm`
+    command looks for a distribution of that name and fails.
+    """
+    entry = ["-m", "vllm.entrypoints.openai.api_server"]
+    if python:
+        return [python, *entry]
+    if importlib.util.find_spec("vllm"):
+        return [sys.executable, *entry]
+    found = shutil.which("vllm")
+    return [found, "serve"] if found else None
+
+
+def launch_command(declared: Declared, catalog: Catalog, port: int, python: str | None, *, trust: bool) -> list[str]:
+    """The command that serves the declared model on loopback *port*; remote code only when *trust* says so.
+
+    Raises:
+        ServerError: no vLLM is installed here.
+    """
+    start = vllm_command(python)
+    if start is None or not declared.model:
+        what = "vLLM is not installed here" if start is None else "--launch needs --model"
+        raise ServerError(what, hint="Install vLLM (pip install vllm), give --python, or use --endpoint or --simulate.")
+    repository = _repository(declared, catalog)
+    model = [repository] if start[-1] == "serve" else ["--model", repository]
+    arguments = dict(declared.engine_args)
+    if declared.tensor_parallel_size:
+        arguments["tensor_parallel_size"] = declared.tensor_parallel_size
+    flags = [word for key, value in arguments.items() for word in _flag(key, value)]
+    trusted = ["--trust-remote-code"] if trust else []
+    return [*start, *model, "--host", "127.0.0.1", "--port", str(port), *flags, *trusted]
+
+
+def _repository(declared: Declared, catalog: Catalog) -> str:
+    """A path or repository as given; a catalog name becomes its published weights."""
+    assert declared.model is not None  # noqa: S101 - checked by the caller
+    name = declared.model
+    if "/" in name or Path(name).exists():
+        return name
+    model: Model = catalog.model(name)
+    weights = model.weights_for(declared.precision) if declared.precision else model.weights[0]
+    return (weights or model.weights[0]).repository
+
+
+def _flag(key: str, value: EngineValue) -> list[str]:
+    name = "--" + key.replace("_", "-")
+    if isinstance(value, bool):
+        return [name if value else "--no-" + key.replace("_", "-")]
+    return [name, str(value)]
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Whether the server at *url* says that it is ready to serve (vLLM: /health)."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as reply:  # noqa: S310 - our own loopback URL
+            return bool(reply.status == 200)
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@contextlib.asynccontextmanager
+async def running(
+    command: Sequence[str], port: int, answers: Callable[[str], bool], say: Callable[[str], None]
+) -> AsyncIterator[Launched]:
+    """The server that *command* starts, without a shell, from when *answers(url)* until the block ends.
+
+    Raises:
+        ServerError: it ended or did not answer in time; the message ends with the last lines of its log.
+    """
+    log = Path(tempfile.mkstemp(prefix="giq-server-", suffix=".log")[1])
+    launched = Launched(f"http://127.0.0.1:{port}", tuple(command), log)
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
+            env=os.environ | {"VLLM_NO_USAGE_STATS": "1"},
+        )  # fmt: skip
+    try:
+        await _until_ready(process, launched, answers, say)
+        yield launched
+    finally:
+        await _stop(process)
+
+
+async def _until_ready(
+    process: asyncio.subprocess.Process, launched: Launched, answers: Callable[[str], bool], say: Callable[[str], None]
+) -> None:
+    clock = asyncio.get_running_loop().time
+    began = told = clock()
+    while not await asyncio.to_thread(answers, launched.url):
+        if process.returncode is not None:
+            raise ServerError(f"the server ended with code {process.returncode}\n{_tail(launched.log)}", where="launch")
+        if clock() - began > START_LIMIT_S:
+            raise ServerError(f"the server did not answer in {START_LIMIT_S:.0f} s\n{_tail(launched.log)}")
+        if clock() - told > 15:
+            told = clock()
+            say(f"still starting after {told - began:.0f} s (its log: {launched.log})")
+        await asyncio.sleep(0.25)
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-15:]
+    return "\n".join(["The end of its log:", *lines])
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """End the server's whole process group, gently first."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
+            return

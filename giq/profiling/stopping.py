@@ -1,0 +1,38 @@
+"""When a load point has seen enough: a rule on requests and time, from what is known so far (pure)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from giq.curve.point import Point
+from giq.workload.workload import ClosedLoad, Load, Stop
+
+ENOUGH_REQUESTS = 200
+"""Ten requests beyond the 90th percentile need 100; the other half is for warm-up and drain."""
+
+SHORTEST_S = 30.0
+LONGEST_S = 300.0
+TURNS = 8
+"""How often every slot of a closed loop is turned over, warm-up included."""
+
+
+def stop_for(load: Load, points: Sequence[Point]) -> Stop:
+    """How long to hold *load*: enough requests, at least 30 s of them, and at most 5 minutes."""
+    if isinstance(load, ClosedLoad):
+        expected = max((point.achieved_rps for point in points), default=0.0)
+        requests = max(ENOUGH_REQUESTS // 2, TURNS * load.concurrency, math.ceil(expected * SHORTEST_S))
+        return Stop(requests=requests, duration_s=LONGEST_S / 2)
+    return Stop(requests=max(ENOUGH_REQUESTS, math.ceil(load.rate_rps * SHORTEST_S)), duration_s=LONGEST_S)
+
+
+def expected_seconds(load: Load, stop: Stop, points: Sequence[Point]) -> float | None:
+    """About how long holding *load* until *stop* takes, None where nothing is known yet."""
+    if isinstance(load, ClosedLoad):
+        rates = [point.achieved_rps for point in points if (point.concurrency or math.inf) <= load.concurrency]
+        rate = max(rates, default=0.0)
+    else:
+        rate = load.rate_rps
+    by_count = stop.requests / rate if stop.requests and rate else None
+    known = [seconds for seconds in (by_count, stop.duration_s) if seconds is not None]
+    return min(known) if known else None

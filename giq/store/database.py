@@ -1,0 +1,147 @@
+"""The benchmark database: load points from any folder or object store as curves, and curves into its layout."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from giq.curve.curve import Curve, curve_id
+from giq.curve.point import Point
+from giq.curve.requests import Requests
+from giq.errors import DataError
+from giq.store import run_tables
+from giq.store.locations import Location, locate
+from giq.store.parquet import open_table, read_rows, write_table
+from giq.store.point_rows import PointRow, points_table, rows_of, with_hive_keys
+from giq.store.run import Run, open_run
+from giq.store.schema import HIVE_POINTS, POINTS, aligned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+OnDamage = Callable[[DataError], None]
+
+
+def read_curves(location: str | Path, on_damage: OnDamage | None = None) -> list[Curve]:
+    """All curves in *location*: a results folder, a run's folder, a hive-style folder, one file, or a URI of these.
+
+    Points of one configuration and workload make one curve, from however many runs, but those that differ in
+    evidence, in how the hardware was known, or in calibration make separate ones. A point found twice counts
+    once; the order of the files does not matter. A file below a folder that cannot be used is handed to
+    *on_damage* and the others are read; without *on_damage*, and for a file named itself, it raises.
+
+    Raises:
+        DamagedFileError: a file is truncated, or is not what its name says.
+        DataError: nothing is there.
+        NewerFormatError: a file was written by a newer giq.
+    """
+    rows = [row for part in _each_table(locate(location), on_damage, rows_of) for row in part]
+    return list(_by_curve(rows).values())
+
+
+def points_frame(location: str | Path, on_damage: OnDamage | None = None) -> pd.DataFrame:
+    """The table `points` of all files in *location* as a pandas DataFrame; finds and raises as `read_curves` does."""
+
+    def whole(table: Any, where: str) -> Any:
+        return aligned(with_hive_keys(table, where), POINTS, where)
+
+    tables = list(_each_table(locate(location), on_damage, whole))
+    frame: pd.DataFrame = pa.concat_tables([POINTS.empty_table(), *tables]).to_pandas()
+    return frame
+
+
+def requests_frame(run: Run | str | Path) -> pd.DataFrame:
+    """The table `requests` of a run, of all its points, as a pandas DataFrame.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+        DataError: it is no folder of a run.
+    """
+    folder = (run if isinstance(run, Run) else open_run(run)).path
+    frame: pd.DataFrame = run_tables.all_rows(folder, run_tables.REQUEST_TABLE).to_pandas()
+    return frame
+
+
+def read_requests(run_path: str | Path, point_id: str) -> Requests:
+    """The columns of one point's records in the order of their numbers.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+        DataError: it is no folder of a run, or there are no records of that point.
+    """
+    return open_run(run_path).requests(point_id)
+
+
+def write_points(location: str | Path, curves: Iterable[Curve]) -> list[str]:
+    """Write *curves* in the layout of the benchmark database below *location*; returns the files written.
+
+    One file for each curve that `read_curves` would make, replaced as a whole:
+    `points/model=M/accelerator=A/<curve_id>-<evidence>-<hardware>.parquet`. Equal curves in any order give equal
+    bytes.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    root = locate(location)
+    given = [PointRow(curve.config, curve.workload, point) for curve in curves for point in curve.points]
+    written = []
+    for curve in _by_curve(rows_of(points_table(given), root.name)).values():  # as they will be read back
+        file = root.below(_file_of(curve))
+        table = points_table([PointRow(curve.config, curve.workload, point) for point in curve.points])
+        with file.writing() as sink:
+            write_table(sink, HIVE_POINTS, [table.select(HIVE_POINTS.names)])
+        written.append(file.name)
+    return written
+
+
+def _file_of(curve: Curve) -> str:
+    """Where a curve lies in the layout; what names it may hold slashes, so it is quoted as URIs quote."""
+    main, first = curve.config.main, curve.points[0].provenance
+    parts = (curve.curve_id, first.evidence, first.hardware_source, first.calibration_id)
+    name = quote("-".join(part for part in parts if part), safe="")
+    folder = f"points/model={quote(main.model, safe='')}/accelerator={quote(main.accelerator, safe='')}"
+    return f"{folder}/{name}.parquet"
+
+
+def _each_table(location: Location, on_damage: OnDamage | None, use: Callable[[Any, str], T]) -> Iterator[T]:
+    """What *use* makes of each file of points in *location*."""
+    for file in location.tables_of_points():
+        try:
+            found = use(_read_table(file), file.name)
+        except DataError as error:
+            if on_damage is None or file is location:
+                raise
+            on_damage(error)
+        else:
+            yield found
+
+
+def _read_table(file: Location) -> Any:
+    with open_table(pa.BufferReader(file.read()), POINTS, file.name) as opened:
+        return read_rows(opened, file.name)
+
+
+def _by_curve(rows: Iterable[PointRow]) -> dict[tuple[str, ...], Curve]:
+    """The curves that *rows* make, by model, accelerator, identity and what the points rest on."""
+    grouped: dict[tuple[str, ...], dict[Point, PointRow]] = defaultdict(dict)
+    for row in rows:
+        grouped[_curve_key(row)][row.point] = row
+    return {key: _curve(list(grouped[key].values())) for key in sorted(grouped)}
+
+
+def _curve_key(row: PointRow) -> tuple[str, ...]:
+    main, rests_on = row.config.main, row.point.provenance
+    identity = (main.model, main.accelerator, curve_id(row.config, row.workload))
+    return (*identity, rests_on.evidence, rests_on.hardware_source, rests_on.calibration_id or "")
+
+
+def _curve(rows: list[PointRow]) -> Curve:
+    points = sorted((row.point for row in rows), key=lambda point: (point.point_id, point.run_id or ""))
+    return Curve(rows[0].config, rows[0].workload, tuple(points))

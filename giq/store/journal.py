@@ -1,0 +1,159 @@
+"""Journals: what is recorded is on disk within a second, and a torn end costs nothing that came before it.
+
+One file per point and worker, an Arrow IPC stream: the schema, then record batches, each written whole.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import pyarrow as pa
+
+from giq.curve.requests import Record, Sample
+from giq.errors import StorageError
+from giq.store.columns import record_batch, sample_batch
+from giq.store.parquet import storage_error, unreadable
+from giq.store.schema import REQUESTS, SERVER, aligned, check_file
+
+Row = TypeVar("Row", Record, Sample)
+
+WRITE_EVERY_S = 1.0
+WRITE_EVERY_ROWS = 5_000
+
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+class _RowJournal(ABC, Generic[Row]):
+    """Rows of one point from one worker, appended as they come.
+
+    Rows wait in memory until an `append` finds the last write a second ago or 5,000 rows waiting; where rows
+    may stop coming, call `flush` once a second. What is written is with the operating system: a killed process
+    loses only what waited.
+    """
+
+    schema: ClassVar[Any]
+
+    def __init__(self, path: Path) -> None:
+        """Start the file at *path*.
+
+        Raises:
+            StorageError: it cannot be created, or is there already.
+        """
+        self.path = path
+        self._rows: list[Row] = []
+        self._written_at = float("-inf")
+        self._size = 0
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            raise StorageError(
+                "this point is being recorded already", where=str(path), hint="Give the point a new id."
+            ) from None
+        except OSError as error:
+            raise storage_error(error, path) from error
+        self._write(self.schema.serialize())
+
+    @abstractmethod
+    def _batch(self, rows: Sequence[Row]) -> Any:
+        """*rows* as an Arrow record batch."""
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Add *rows*.
+
+        Raises:
+            StorageError: they cannot be written; what was written before stays, and these are kept for a next try.
+        """
+        self._rows.extend(rows)
+        due = time.monotonic() - self._written_at >= WRITE_EVERY_S
+        if self._rows and (due or len(self._rows) >= WRITE_EVERY_ROWS):
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand all waiting rows to the operating system.
+
+        Raises:
+            StorageError: as for `append`.
+        """
+        while self._rows:
+            rows = self._rows[:WRITE_EVERY_ROWS]
+            self._write(self._batch(rows).serialize())
+            del self._rows[: len(rows)]
+        self._written_at = time.monotonic()
+
+    def close(self) -> None:
+        """Write what waits and end the file; closing twice does nothing.
+
+        Raises:
+            StorageError: as for `append`; it can be closed again when there is room.
+        """
+        if self._file >= 0:
+            self.flush()
+            self._write(_END_OF_STREAM)
+            os.close(self._file)
+            self._file = -1
+
+    def _write(self, message: Any) -> None:
+        """Write one whole message, or take back the part of it that was written."""
+        rest = memoryview(message)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            with suppress(OSError):
+                os.lseek(self._file, self._size, os.SEEK_SET)
+                os.ftruncate(self._file, self._size)
+            raise storage_error(error, self.path) from error
+        self._size += len(memoryview(message))
+
+
+class Journal(_RowJournal[Record]):
+    """The records of one point from one worker."""
+
+    schema = REQUESTS
+
+    def _batch(self, rows: Sequence[Record]) -> Any:
+        return record_batch(rows)
+
+
+class ServerJournal(_RowJournal[Sample]):
+    """The samples of the server's metrics during one point."""
+
+    schema = SERVER
+
+    def _batch(self, rows: Sequence[Sample]) -> Any:
+        return sample_batch(rows)
+
+
+def read_journal(path: Path, schema: Any) -> Any:
+    """The rows of the journal at *path* as a table of *schema*; a torn end is left out.
+
+    Raises:
+        DamagedFileError: its rows are not those of *schema*.
+        DataError: it cannot be opened.
+        NewerFormatError: written by a newer giq.
+    """
+    try:
+        with pa.OSFile(str(path)) as file:
+            found, batches = _whole_batches(file)
+    except OSError as error:
+        raise unreadable(error, str(path)) from None
+    if found is None:
+        return schema.empty_table()
+    check_file(found, schema, str(path))
+    return aligned(pa.Table.from_batches(batches, found), schema, str(path))
+
+
+def _whole_batches(file: Any) -> tuple[Any, list[Any]]:
+    """The schema of an IPC stream (None if not even that is whole) and its batches up to the first torn one."""
+    schema, batches = None, []
+    with suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(file) as stream:
+        schema = stream.schema
+        for batch in stream:
+            batches.append(batch)
+    return schema, batches

@@ -1,0 +1,67 @@
+"""Arrival laws: when each request of an open-loop point falls due."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from giq.errors import UsageError
+from giq.units import NS_PER_S
+from giq.workload.workload import Arrival, Stop
+
+MAX_REQUESTS = 2_000_000
+"""The most requests one load point may have."""
+
+
+def arrival_times(arrival: Arrival, rate_rps: float, stop: Stop, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Arrivals in ns from the start of the point, sorted, absolute: no later one depends on when another was sent.
+
+    `constant`: arrival i at round(i * 1e9 / rate), so the first at 0 and without drift. `poisson`: gaps
+    exponential with mean 1/rate, independent, the first gap before the first arrival. `gamma`: gaps gamma
+    with shape k and mean 1/rate. With `stop.requests` at most so many; with `stop.duration_s` all before it.
+
+    Raises:
+        UsageError: neither limit is given, more than MAX_REQUESTS would be sent, a gamma law without its
+            shape, or a trace (which is replayed by `make_schedule`).
+    """
+    if stop.requests is None and stop.duration_s is None:
+        raise UsageError("nothing ends the load point", hint="Give a number of requests or a duration.")
+    count = _enough(arrival, rate_rps, stop)
+    if count > MAX_REQUESTS:
+        raise UsageError(f"{count:,} requests in one load point", hint=f"Give at most {MAX_REQUESTS:,}.")
+    most = stop.requests or MAX_REQUESTS
+    end_ns = math.inf if stop.duration_s is None else round(stop.duration_s * NS_PER_S)
+    times = _times(arrival, rate_rps, count, rng)
+    while len(times) < most and times[-1] < end_ns:  # rare: the gaps drawn were short
+        more = _times(arrival, rate_rps, max(16, count // 8), rng) + times[-1]
+        times = np.concatenate([times, more])
+    return times[: min(most, int(np.searchsorted(times, end_ns)))]
+
+
+def _enough(arrival: Arrival, rate_rps: float, stop: Stop) -> int:
+    """As many arrivals as are asked for, or six standard deviations more than fit into the duration."""
+    limits = []
+    if stop.requests is not None:
+        limits.append(stop.requests)
+    if stop.duration_s is not None:
+        expected = rate_rps * stop.duration_s
+        spread = 0.0 if arrival.law == "constant" else max(1.0, 1.0 / (arrival.shape or 1.0))
+        limits.append(math.ceil(expected + 6 * math.sqrt(expected * spread)) + 2)
+    return min(limits)
+
+
+def _times(arrival: Arrival, rate_rps: float, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    if arrival.law == "constant":
+        exact = np.arange(count, dtype=np.float64) * NS_PER_S / rate_rps
+        return np.rint(exact).astype(np.int64)
+    if arrival.law == "poisson":
+        gaps = rng.exponential(1 / rate_rps, size=count)
+    elif arrival.law == "gamma":
+        if arrival.shape is None:
+            raise UsageError("the gamma arrival law has no shape", hint="Give it, like gamma:2.")
+        gaps = rng.gamma(arrival.shape, 1 / (arrival.shape * rate_rps), size=count)
+    else:
+        raise UsageError("a trace has its own arrival times", hint="Read it, and give it to make_schedule.")
+    return np.rint(np.cumsum(gaps) * NS_PER_S).astype(np.int64)

@@ -1,0 +1,34 @@
+"""The installed command, as a user calls it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GIQ = Path(sys.executable).parent / "giq"
+
+Giq = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def giq(tmp_path: Path) -> Giq:
+    """A function that runs `giq` in a folder and a home of its own; further environment by keyword."""
+
+    def run(*words: str, timeout: float = 100, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("GIQ_", "OPENAI_"))}
+        return subprocess.run(
+            [str(GIQ), *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=timeout,
+            check=False,
+            env=clean | {"GIQ_HOME": str(tmp_path / "home")} | environment,
+        )
+
+    return run
