@@ -85,6 +85,6 @@ def _first_difference(path: str, left: object, right: object) -> tuple[str, obje
     return path, left, right
 
 
-def _order(point: Point) -> tuple[float, str, float]:
+def _order(point: Point) -> tuple[float, str, float, str]:
     load = point.offered_rps if point.offered_rps is not None else point.achieved_rps
-    return (load, point.load_kind, point.concurrency or 0.0)
+    return (load, point.load_kind, point.concurrency or 0.0, point.point_id)

@@ -14,6 +14,7 @@ from giq.curve.trend import slope
 from giq.units import NS_PER_S
 
 _LARGE_SHARE = 0.25
+_BEHIND_SHARE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +60,18 @@ def in_flight(requests: Requests) -> InFlight:
 
 
 def grows(trend: Estimate | None, mean: float, span_s: float) -> bool:
-    """Whether a series rose for sure and much: its slope's interval is above 0, and over the span it gained a quarter.
+    """Whether a series rises for sure and much: its slope's interval is above 0, and over the span it gains a quarter.
 
     Both are asked: a long run makes the smallest trend sure, and a short one shows large ones by chance.
     """
     if trend is None or trend.lo is None or trend.lo <= 0:
         return False
     return trend.value * span_s > _LARGE_SHARE * mean
+
+
+def falls_behind(trend: Estimate | None, mean: float, span_s: float, rate_rps: float) -> bool:
+    """Whether an open-loop load was more than the server took: in flight `grows`, and by over 2 % of what is sent.
+
+    Without the share of the rate a few requests that are in flight by chance would look like growth.
+    """
+    return trend is not None and trend.value > _BEHIND_SHARE * rate_rps and grows(trend, mean, span_s)

@@ -69,8 +69,8 @@ def pool(values: NDArray[np.float64], batch: NDArray[np.intp], more_infinite: ND
     return Pool(values[finite][order], batch[finite][order], infinite + more_infinite)
 
 
-def distribution(pooled: Pool, intervals: bool) -> Distribution:
-    """Mean, percentiles and quantile grid of *pooled*; with 90 % intervals where they can be made.
+def distribution(pooled: Pool, *, intervals: bool, grid: bool) -> Distribution:
+    """Mean and percentiles of *pooled*, with 90 % intervals where they can be made, and the quantile grid if asked.
 
     The mean is of the finite values only (a request that failed has no latency to average); percentiles count
     infinite ones. An interval needs five values beyond its percentile on either side.
@@ -87,9 +87,15 @@ def distribution(pooled: Pool, intervals: bool) -> Distribution:
     mean = float(pooled.finite.mean()) if len(pooled.finite) else None
     return Distribution(
         mean=None if mean is None else _estimate(mean, drawn.means() if drawn else None),
-        quantiles=tuple(pooled.order_statistic(percent) for percent in range(101)),
+        quantiles=_grid(pooled) if grid else None,
         **percentiles,
     )
+
+
+def _grid(pooled: Pool) -> tuple[float, ...]:
+    """The 0th to 100th percentile, rounded to the single precision in which they are stored."""
+    grid = np.array([pooled.order_statistic(percent) for percent in range(101)], dtype=np.float32)
+    return tuple(grid.tolist())
 
 
 def _estimate(value: float, resampled: NDArray[np.float64] | None) -> Estimate:
@@ -123,13 +129,17 @@ class _Resampled:
         """The percentile of each draw, infinite where it falls on an infinite value."""
         rank = np.maximum(np.ceil(percent * self._total / 100), 1)
         found = (self._below < rank[:, None]).sum(axis=1)
-        return np.append(self._pool.finite[self._ranks], math.inf)[found]
+        seen: NDArray[np.float64] = np.append(self._pool.finite[self._ranks], math.inf)[found]
+        return seen
 
     def means(self) -> NDArray[np.float64] | None:
         """The mean of the finite values of each draw; None if a draw has none."""
         sums = np.bincount(self._pool.batch, self._pool.finite, minlength=len(self._finite))
         counts = self._weights @ self._finite.astype(np.float64)
-        return (self._weights @ sums) / counts if counts.min() > 0 else None
+        if counts.min() <= 0:
+            return None
+        drawn: NDArray[np.float64] = (self._weights @ sums) / counts
+        return drawn
 
 
 @lru_cache(maxsize=32)

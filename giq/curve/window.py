@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from giq.curve.in_flight import InFlight, grows, in_flight
+from giq.curve.in_flight import InFlight, falls_behind, grows, in_flight
 from giq.curve.intervals import MOST_BATCHES, batch_labels
 from giq.curve.requests import NULL, Requests
 from giq.curve.trend import slope, truncation
@@ -70,15 +70,14 @@ def choose_window(requests: Requests, load: Load) -> Window:
     clock: Literal["scheduled", "sent"] = "sent" if isinstance(load, ClosedLoad) else "scheduled"
     if len(requests) < _FEWEST:
         times = requests.sent_ns if clock == "sent" else requests.scheduled_ns
-        first, last = int(times.min(initial=0)), int(times.max(initial=0))
-        first = int(times.min()) if len(times) else 0
+        first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
         return Window(first, last + 1, False, f"{len(requests)} requests are too few to find a steady state", clock)
     if isinstance(load, ClosedLoad):
         return _closed_window(requests, load.concurrency)
-    return _open_window(requests)
+    return _open_window(requests, load.rate_rps)
 
 
-def _open_window(requests: Requests) -> Window:
+def _open_window(requests: Requests, rate_rps: float) -> Window:
     swept = in_flight(requests)
     first, last = int(requests.scheduled_ns.min()), int(requests.scheduled_ns.max())
     end = last + 1
@@ -88,12 +87,12 @@ def _open_window(requests: Requests) -> Window:
     lived = np.sort((requests.end_ns - requests.scheduled_ns)[requests.ok])
     lifetime = int(lived[len(lived) // 2]) if len(lived) else 0
     start = min(max(filled, first + lifetime), half)
-    return _judged_open(swept, start, end)
+    return _judged_open(swept, start, end, rate_rps)
 
 
-def _judged_open(swept: InFlight, start: int, end: int) -> Window:
+def _judged_open(swept: InFlight, start: int, end: int, rate_rps: float) -> Window:
     mean = swept.mean(start, end)
-    if grows(swept.slope(start, end), mean, (end - start) / NS_PER_S):
+    if falls_behind(swept.slope(start, end), mean, (end - start) / NS_PER_S, rate_rps):
         return Window(start, end, False, "the number of requests in flight kept growing")
     return Window(start, end, True, f"from when about {mean:.3g} requests were in flight to the last arrival")
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from giq.curve.requests import NULL, OUTCOMES, Requests
-from giq.curve.summary import ServerStatistics
+from giq.curve.server_statistics import ServerStatistics
 from giq.engine.sequence import Segment
 from giq.units import NS_PER_S
 from giq.workload.schedule import Schedule
@@ -36,7 +36,8 @@ class Recording:
         steps = steps.astype(np.int64)
         ends = np.cumsum(steps)
         place = np.arange(1, ends[-1] + 1, dtype=np.float64) - np.repeat(ends - steps, steps)
-        times = np.repeat(began, steps) + place * (np.repeat(first - growth / 2, steps) + np.repeat(growth / 2, steps) * place)
+        linear, square = np.repeat(first - growth / 2, steps), np.repeat(growth / 2, steps)
+        times: NDArray[np.float64] = np.repeat(began, steps) + place * (linear + square * place)
         return np.rint(times * NS_PER_S).astype(np.int64)
 
     def requests(self, schedule: Schedule, step_ns: NDArray[np.int64]) -> Requests:
@@ -105,16 +106,15 @@ def _stay_times(
     stays: list[Segment],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """When each stay was queued, admitted and ended, and whether it follows a preemption."""
-    rows = np.array([(s.queued_at, s.admitted_at, s.ended_at, s.number) for s in stays], dtype=np.float64).reshape(-1, 4)
+    times = [(stay.queued_at, stay.admitted_at, stay.ended_at, stay.number) for stay in stays]
+    rows = np.array(times, dtype=np.float64).reshape(-1, 4)
     _, firsts = np.unique(rows[:, 3], return_index=True)
     again = np.ones(len(rows), dtype=bool)
     again[firsts] = False
     return rows[:, 0], rows[:, 1], rows[:, 2], again
 
 
-def _overlap(
-    begins: NDArray[np.float64], ends: NDArray[np.float64], start_s: float, end_s: float
-) -> float:
+def _overlap(begins: NDArray[np.float64], ends: NDArray[np.float64], start_s: float, end_s: float) -> float:
     return float(np.clip(np.minimum(ends, end_s) - np.maximum(begins, start_s), 0.0, None).sum())
 
 

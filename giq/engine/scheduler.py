@@ -136,11 +136,7 @@ class Scheduler:
     def emitting(self, plan: Plan) -> list[Sequence]:
         """The sequences that get a token from the planned step, in the order of admission."""
         whole = {sequence.number for sequence, start, count in plan.chunks if start + count == sequence.target}
-        return [
-            sequence
-            for sequence in self.running.values()
-            if sequence.entered != NEVER or sequence.number in whole
-        ]
+        return [sequence for sequence in self.running.values() if sequence.entered != NEVER or sequence.number in whole]
 
     def abort(self, sequence: Sequence) -> None:
         """*sequence* is given up, wherever it is; its blocks are free from now on. Between steps only."""

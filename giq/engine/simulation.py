@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from giq.curve.requests import Requests
-from giq.curve.summary import ServerStatistics
+from giq.curve.server_statistics import ServerStatistics
 from giq.engine.recording import Recording
 from giq.engine.scheduler import Limits, Plan, Scheduler
 from giq.engine.sequence import Sequence
@@ -131,7 +131,7 @@ class _Run:
         """Send the next request of the schedule; whether it was accepted."""
         number = self._next
         self._next += 1
-        accepted = self._prompts[number] + self._outputs[number] <= self._context
+        accepted: bool = self._prompts[number] + self._outputs[number] <= self._context
         self.recording.sent.append((now, accepted))
         if accepted:
             self._arriving.append((now + self._overhead, number))

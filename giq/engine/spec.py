@@ -53,9 +53,7 @@ class EngineSpec:
     calibration: Calibration
 
     @classmethod
-    def of(
-        cls, config: ServingConfiguration, catalog: Catalog, calibration: Calibration | None = None
-    ) -> EngineSpec:
+    def of(cls, config: ServingConfiguration, catalog: Catalog, calibration: Calibration | None = None) -> EngineSpec:
         """Resolve *config*; without *calibration* the physics prior of its kind of accelerator.
 
         Raises:
@@ -221,9 +219,7 @@ def _footprint(main: Component, chip: Hardware, weights: float, arguments: _Argu
     )
 
 
-def _max_model_len(
-    config: ServingConfiguration, model: Model, budget: MemoryBudget, arguments: _Arguments
-) -> int:
+def _max_model_len(config: ServingConfiguration, model: Model, budget: MemoryBudget, arguments: _Arguments) -> int:
     """The context that is served.
 
     Raises:

@@ -82,10 +82,10 @@ class StepTime:
             tokens = bucket(tokens)
         reading = self.dense_s
         if self.experts_s:
-            reading += self.experts_s * (1.0 - self.untouched**tokens)
+            reading += self.experts_s * (1.0 - math.pow(self.untouched, tokens))
         working = self.token_s * tokens + self.sequence_flop_s * sequences
         high, low = (reading, working) if reading > working else (working, reading)
-        joined = high * (1.0 + (low / high) ** self.ridge) ** (1.0 / self.ridge)
+        joined = high * math.pow(1.0 + math.pow(low / high, self.ridge), 1.0 / self.ridge)
         return joined + self.reduce_token_s * tokens + self.fixed_s + self.sequence_s * sequences
 
 
@@ -133,7 +133,7 @@ def floor(spec: EngineSpec, work: Work) -> float:
     terms = _terms(spec, Shares())
     batches = min(terms.stages, max(1, work.sequences))
     tokens = work.tokens / batches
-    weights = terms.dense_s + terms.experts_s * (1.0 - terms.untouched**tokens)
+    weights = terms.dense_s + terms.experts_s * (1.0 - math.pow(terms.untouched, tokens))
     kv = (terms.full_s * work.full_tokens + terms.local_s * work.local_tokens) / batches
     pairs = (terms.full_pair_s * work.full_pairs + terms.local_pair_s * work.local_pairs) / batches
     matrix = terms.token_s * tokens + terms.sequence_flop_s * work.sequences / batches

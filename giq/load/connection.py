@@ -54,13 +54,21 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_every", "_exchange", "_on_end", "_on_lost", "_pieces", "_reader", "_read", "_stamps", "_transport",
-        "answered", "connect_ns", "open",
+        "_every",
+        "_exchange",
+        "_on_end",
+        "_on_lost",
+        "_pieces",
+        "_read",
+        "_reader",
+        "_stamps",
+        "_transport",
+        "answered",
+        "connect_ns",
+        "open",
     )  # fmt: skip
 
-    def __init__(
-        self, on_end: Callable[[Connection, Exchange], None], on_lost: Callable[[Connection], None]
-    ) -> None:
+    def __init__(self, on_end: Callable[[Connection, Exchange], None], on_lost: Callable[[Connection], None]) -> None:
         self._on_end = on_end
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -87,7 +95,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, exchange: Exchange) -> None:
         """Hand the bytes of *exchange* to the socket, and wait for its answer."""
-        assert self._transport is not None and self._exchange is None  # noqa: S101 - only open, idle ones are given out
+        assert self._transport is not None  # noqa: S101 - only open ones are given out
         self._exchange = exchange
         self._stamps, self._pieces = exchange.stamps, exchange.pieces
         self._reader = ResponseReader()

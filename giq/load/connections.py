@@ -21,6 +21,9 @@ class Connections:
     """All connections of one worker. There is no limit but the operating system's.
 
     `keep` idle ones are held ready, so that a request need not wait for one to open.
+
+    Raises:
+        UsageError: the certificates to check the server with cannot be used.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Connections:
         self._on_end = on_end
         self._timeout_s = connect_timeout_s
         self._addresses: list[str] = []
+        self._ssl = endpoint.ssl_context()
         self._idle: dict[Connection, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = asyncio.Semaphore(OPENING_AT_ONCE)
@@ -115,7 +119,7 @@ class Connections:
         for address in self._addresses:
             try:
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._on_end, self._lost), address, endpoint.port, ssl=endpoint.ssl_context,
+                    lambda: Connection(self._on_end, self._lost), address, endpoint.port, ssl=self._ssl,
                     server_hostname=endpoint.host if endpoint.tls else None,
                 )  # fmt: skip
             except OSError as error:

@@ -7,7 +7,6 @@ import os
 import ssl
 import urllib.request
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -153,7 +152,6 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {self.api_key.reveal()}"
         return headers
 
-    @cached_property
     def ssl_context(self) -> ssl.SSLContext | None:
         """How the server's certificate is verified; None without TLS.
 

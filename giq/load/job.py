@@ -45,8 +45,8 @@ class LoadJob:
     run_id: str
     worker_id: int = 0
     workers: int = 1
-    sampling: Sampling = Sampling()
-    timeouts: Timeouts = Timeouts()
+    sampling: Sampling = field(default_factory=Sampling)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     zero_ns: int = 0
 
 

@@ -111,7 +111,7 @@ class Sender:
         return self._tally
 
     def send(self, scheduled_ns: int) -> bool:
-        """Send the next request, which fell due at *scheduled_ns*; False when there is none left, or no more is sent."""
+        """Send the next request, which fell due at *scheduled_ns*; False when there is none, or sending is over."""
         request = None if self._over else self._ahead.take()
         if request is None:
             return False
@@ -282,7 +282,8 @@ class Sender:
         """What *work* gives; it is given up as soon as anything has failed, and that is raised."""
         task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait({task, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {task, self._failed}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
                 self._failed.result()
             return task.result()
@@ -292,13 +293,14 @@ class Sender:
 
 def _overdue(exchange: Exchange, timeouts: Timeouts, now_ns: int) -> str | None:
     """Which timeout *exchange* has run into, if any."""
-    stamps = exchange.stamps
-    if now_ns - exchange.sent_ns > timeouts.total_s * NS_PER_S:
+    stamps, first_byte_s = exchange.stamps, timeouts.first_byte_s
+    age_s = (now_ns - exchange.sent_ns) / NS_PER_S
+    if age_s > timeouts.total_s:
         return "total"
-    if not stamps and timeouts.first_byte_s is not None and now_ns - exchange.sent_ns > timeouts.first_byte_s * NS_PER_S:
+    if not stamps and first_byte_s is not None and age_s > first_byte_s:
         return "first_byte"
-    since = stamps[-1] if stamps else exchange.sent_ns
-    return "idle" if now_ns - since > timeouts.idle_s * NS_PER_S else None
+    quiet_s = (now_ns - stamps[-1]) / NS_PER_S if stamps else age_s
+    return "idle" if quiet_s > timeouts.idle_s else None
 
 
 def _reason(error: OSError) -> str:

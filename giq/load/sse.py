@@ -40,9 +40,14 @@ class EventReader:
         Raises:
             StreamFormatError: a line that is no field of an event, or an event larger than MAX_EVENT_BYTES.
         """
-        if self._between and data.startswith(b"data: {") and data.find(b"\n") == len(data) - 2 and b"\r" not in data:
-            if data.endswith(b"\n\n"):  # by far the most common case: one event, whole
-                return [(b"", data[6:-2])]
+        if (
+            self._between
+            and data.startswith(b"data: {")
+            and data.endswith(b"\n\n")
+            and data.find(b"\n") == len(data) - 2
+            and b"\r" not in data
+        ):  # by far the most common case: one event, whole
+            return [(b"", data[6:-2])]
         events = self._lines(self._one_kind_of_line_end(data))
         self._between = not (self._held or self._data or self._name or self._after_return or self._at_start)
         return events

@@ -81,15 +81,15 @@ def autoscaler_of(
     """
     lowest, highest = _bounds(choice, options)
     if choice.capacity is None:
-        return f"no autoscaler: {choice.unmet_reason or 'the curve meets the targets at no rate'}"
+        return choice.unmet_reason or "the curve meets the targets at no rate"
     share = headroom(options, startup.total_s)
     rate = share * choice.capacity.value
     running = running_at(choice.levels, rate)
     if running is None:
-        return "no autoscaler: the curve lacks the server's count of running requests, which the target is read from"
+        return "the curve lacks the server's count of running requests, which the target is read from"
     target = quantity(running)
     if target is None:
-        return f"no autoscaler: at {format_rate(rate)} per replica fewer than 0.001 requests run, too few for a target"
+        return f"at {format_rate(rate)} per replica fewer than 0.001 requests run, too few for a target"
     wanted = [PodMetric(name=metric_name(metrics.running), average_value=target), *_guard(choice, metrics)]
     return Autoscaler(
         min_replicas=lowest,

@@ -30,7 +30,7 @@ def check(text: str, plan: Plan) -> None:
         GiqError: names the first document and field that differ, with both values.
     """
     documents = load_yaml_all(text, "rendered manifests")
-    kinds = ["Deployment", "Service", "PodMonitoring", *(["HorizontalPodAutoscaler"] if plan.autoscaler else [])]
+    kinds = ["Deployment", "Service", "PodMonitoring", *(["HorizontalPodAutoscaler"] if plan.hpa else [])]
     found = [document.get("kind") if isinstance(document, dict) else document for document in documents]
     if found != kinds:
         raise _difference("the kinds of documents", found, kinds)
@@ -101,7 +101,7 @@ def _asked_of_container(container: Container) -> Iterator[tuple[Path, object]]:
 
 
 def _asked_of_autoscaler(plan: Plan) -> Iterator[tuple[Path, object]]:
-    if plan.autoscaler is None:
+    if plan.hpa is None:
         return
     metrics = [
         {
@@ -111,11 +111,11 @@ def _asked_of_autoscaler(plan: Plan) -> Iterator[tuple[Path, object]]:
                 "target": {"type": "AverageValue", "averageValue": metric.average_value},
             },
         }
-        for metric in plan.autoscaler.metrics
+        for metric in plan.hpa.metrics
     ]
     yield ("spec", "scaleTargetRef"), {"apiVersion": "apps/v1", "kind": "Deployment", "name": plan.name}
-    yield ("spec", "minReplicas"), plan.autoscaler.min_replicas
-    yield ("spec", "maxReplicas"), plan.autoscaler.max_replicas
+    yield ("spec", "minReplicas"), plan.hpa.min_replicas
+    yield ("spec", "maxReplicas"), plan.hpa.max_replicas
     yield ("spec", "metrics"), metrics
 
 

@@ -26,7 +26,7 @@ _PROVISIONING_LABELS = {"spot": "cloud.google.com/gke-spot", "flex-start": "clou
 """Label of nodes, and of their taint, bought under a pricing model that not every node has."""
 
 _NVIDIA_LIBRARIES = "/usr/local/nvidia/lib64:/usr/local/cuda/lib64"
-"""Where GKE mounts the driver's libraries; CUDA 13's images no longer look there on their own."""
+"""Where GKE mounts the driver's libraries, which not every image looks into on its own, then CUDA's."""
 
 
 class Variable(Entry, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ class Container(Entry, frozen=True, kw_only=True):
 class Plan(Entry, frozen=True, kw_only=True):
     """What a template needs, and nothing else.
 
-    `replicas` is None where the autoscaler sets them (applying again must not undo it); `autoscaler` is None
+    `replicas` is None where the autoscaler sets them (applying again must not undo it); `hpa` is None
     for the reason in `hpa_absent_reason`. `tolerated_taints` are keys. `notes` are for the user, not the cluster.
     """
 
@@ -70,7 +70,7 @@ class Plan(Entry, frozen=True, kw_only=True):
     probes: Probes
     ending: Ending
     progress_deadline_s: PositiveInt
-    autoscaler: Autoscaler | None
+    hpa: Autoscaler | None
     hpa_absent_reason: str | None
     notes: tuple[str, ...] = ()
 
@@ -93,22 +93,23 @@ def make_plan(choice: ServingChoice, catalog: Catalog, options: ManifestOptions)
     ending = ending_of(choice.latency_p99_s, server_drains="shutdown_timeout" in version.flags)
     resources = resources_of(choice.shape, part.accelerators_per_host, resource, weights_bytes)
     found = autoscaler_of(choice, version.metrics, startup, options)
-    autoscaler, absent = (None, found) if isinstance(found, str) else (found, None)
-    name = checked_name(options.name) if options.name else dns_label(f"vllm-{part.model}-{accelerator.name}")
+    hpa, absent = (None, found) if isinstance(found, str) else (found, None)
+    made_up = dns_label(f"vllm-{part.model}-{accelerator.name}")
+    name = made_up if options.name is None else checked_name(options.name)
     probes = probes_of(startup)
     return Plan(
         name=name,
         namespace=checked_namespace(options.namespace),
         labels=_labels(name, part, accelerator),
-        annotations=curve_annotations(choice) | _autoscaler_annotation(autoscaler, absent),
-        replicas=None if autoscaler else options.min_replicas or choice.replicas,
+        annotations=curve_annotations(choice) | {f"{DOMAIN}/autoscaling": hpa.reason if hpa else f"none: {absent}"},
+        replicas=None if hpa else options.min_replicas or choice.replicas,
         container=_container(choice, version, accelerator, resources, _extra_arguments(version, ending, options)),
         node_selector=_node_selector(choice, accelerator, options),
         tolerated_taints=_tolerated_taints(resource, choice),
         probes=probes,
         ending=ending,
         progress_deadline_s=_progress_deadline(startup, probes),
-        autoscaler=autoscaler,
+        hpa=hpa,
         hpa_absent_reason=absent,
         notes=_notes(choice, version, resources),
     )
@@ -153,11 +154,6 @@ def _labels(name: str, part: Component, accelerator: Accelerator) -> dict[str, s
         "ai.gke.io/inference-server": "vllm",
         f"{DOMAIN}/accelerator": dns_label(accelerator.name),
     }
-
-
-def _autoscaler_annotation(autoscaler: Autoscaler | None, absent: str | None) -> dict[str, str]:
-    words = autoscaler.reason if autoscaler else absent
-    return {f"{DOMAIN}/autoscaling": words} if words else {}
 
 
 def _container(

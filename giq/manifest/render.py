@@ -36,7 +36,7 @@ def render(plan: Plan, templates: Path | None = None) -> str:
         GiqError: a template lacks a value or leaves one unquoted, or the documents are not what was asked.
     """
     environment = _environment(templates or shipped("manifests"))
-    names = _DEPLOYED if plan.autoscaler is None else (*_DEPLOYED, _SCALED)
+    names = _DEPLOYED if plan.hpa is None else (*_DEPLOYED, _SCALED)
     text = "---\n".join(_document(environment, name, plan) for name in names)
     check(text, plan)
     return text

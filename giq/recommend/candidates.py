@@ -48,7 +48,7 @@ def candidate_configurations(
     """The units of one host that could serve the model, one per accelerator and count or topology.
 
     Each is tensor-parallel over all accelerators of its machine, which is the cheapest one of that count in
-    the region. Whether the model fits is not asked here (the engine knows). Accelerators that GKE lacks are
+    the region, under *server_version* or the newest with an image for it. Whether the model fits is not asked here (the engine knows). Accelerators that GKE lacks are
     rejected unless named in the requirement.
 
     Raises:
@@ -56,12 +56,12 @@ def candidate_configurations(
         UsageError: no weights of the model are published in the precision asked for.
     """
     model = catalog.model(requirement.model)
-    version = catalog.server_version(SERVER, server_version)
     precision = _precision(model, requirement.precision)
     accepted: list[Candidate] = []
     rejected: list[Rejection] = []
-    notes: list[str] = []
+    notes: list[str] = _too_long(model, requirement.workload)
     for accelerator in _considered(requirement, catalog):
+        version = _server_version(accelerator, catalog, server_version)
         refusal = _refusal(accelerator, precision, version, named=requirement.accelerators is not None)
         if refusal is not None:
             rejected.append(Rejection(accelerator=accelerator.name, reason=refusal))
@@ -77,6 +77,8 @@ def candidate_configurations(
             else:
                 accepted.append(Candidate(config=config, shape=shape))
         notes += _left_out(accelerator)
+        if server_version is None and version.version != catalog.server_version(SERVER).version:
+            notes.append(f"{accelerator.name}: {SERVER} {version.version}, the newest with an image for it")
     return Candidates(tuple(accepted), tuple(rejected), tuple(notes))
 
 
@@ -164,6 +166,23 @@ def _refusal(accelerator: Accelerator, precision: str, version: ServerVersion, *
     if precision in peaks and peaks[precision] is None:
         return f"{precision} asked for, and {accelerator.title} has no {precision} arithmetic"
     return None
+
+
+def _server_version(accelerator: Accelerator, catalog: Catalog, asked: str | None) -> ServerVersion:
+    """The version asked for, else the newest with an image for *accelerator*, else the newest."""
+    newest = catalog.server_version(SERVER, asked)
+    versions = (newest,) if asked is not None else catalog.server(SERVER).versions
+    return next((item for item in versions if accelerator.kind in item.images), newest)
+
+
+def _too_long(model: Model, workload: Workload) -> list[str]:
+    longest = longest_request(workload)
+    if longest <= model.max_context:
+        return []
+    return [
+        f"requests of up to {longest:,} tokens exceed the context of {model.name} ({model.max_context:,}); "
+        "vLLM refuses those, and a refused request misses every target"
+    ]
 
 
 def _left_out(accelerator: Accelerator) -> list[str]:

@@ -116,9 +116,9 @@ def _ints(column: Any) -> NDArray[np.int64]:
 
 def _lists(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All values of a column of lists, one row after the other, and where each row begins; null is empty."""
-    lengths = np.asarray(pc.list_value_length(column).fill_null(0).to_numpy(), dtype=np.int64)
+    offsets = _offsets(np.asarray(pc.list_value_length(column).fill_null(0).to_numpy(), dtype=np.int64))
     parts = [np.asarray(chunk.flatten(), dtype=np.int64) for chunk in column.chunks]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *parts]), _offsets(lengths)
+    return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.zeros(0, dtype=np.int64)]), offsets
 
 
 def in_order(table: Any) -> Any:

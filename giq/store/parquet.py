@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_ROWS_PER_GROUP = 32_768
+_ROWS_PER_GROUP = 131_072
 
 
 def storage_error(error: OSError, path: Path | str) -> StorageError:

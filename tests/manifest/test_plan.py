@@ -121,9 +121,9 @@ def test_replicas_belong_to_the_autoscaler_where_there_is_one(catalog: Catalog, 
     assert scaled.replicas is None
     assert scaled.hpa_absent_reason is None
     fixed = planned(replace(gpu, levels=(LoadLevel(rate_rps=4.0),)), catalog)
-    assert fixed.autoscaler is None
+    assert fixed.hpa is None
     assert fixed.replicas == 2
-    assert fixed.annotations["giq.dev/autoscaling"] == fixed.hpa_absent_reason
+    assert fixed.annotations["giq.dev/autoscaling"] == f"none: {fixed.hpa_absent_reason}"
 
 
 def test_notes_tell_what_the_user_must_know(catalog: Catalog, gpu: ServingChoice, tpu: ServingChoice) -> None:

@@ -98,7 +98,7 @@ def test_no_autoscaler_no_document(catalog: Catalog, gpu: ServingChoice) -> None
     documents = load_yaml_all(render(plan), "rendered")
     assert [document["kind"] for document in documents] == ["Deployment", "Service", "PodMonitoring"]
     assert documents[0]["spec"]["replicas"] == 2
-    assert "no autoscaler" in documents[0]["metadata"]["annotations"]["giq.dev/autoscaling"]
+    assert "none: the curve lacks" in documents[0]["metadata"]["annotations"]["giq.dev/autoscaling"]
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
@@ -187,7 +187,7 @@ def test_hostile_names_change_no_structure(
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_name_from_the_user_is_refused_or_stays_text(catalog: Catalog, gpu: ServingChoice, text: str) -> None:
-    """As a name or namespace a text is an error before anything is made, or it is one that Kubernetes takes: as text."""
+    """As a name or namespace a text is an error before anything is made, or Kubernetes takes it: as text."""
     asked = structure(make_plan(gpu, catalog, ManifestOptions()))
     for options in (ManifestOptions(name=text), ManifestOptions(namespace=text)):
         if len(text) <= 63 and re.fullmatch("[a-z]+" if options.name else "[-a-z0-9]+", text):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import numpy as np
@@ -192,4 +193,12 @@ def phases(count: int, warmup: int) -> np.ndarray[Any, Any]:
     return np.array([0] * warmup + [1] * (count - warmup), dtype=np.int8)
 
 
-Corrupt = Callable[[Path], None]
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file can grow beyond *size* bytes in the block: what a full disk does, but everywhere and by the byte."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # Python ignores SIGXFSZ, so writing raises OSError
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

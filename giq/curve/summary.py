@@ -1,0 +1,212 @@
+"""The summary of a load point: from its records to a `Point`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from giq.curve.in_flight import falls_behind, in_flight
+from giq.curve.intervals import batch_count, batch_labels, distribution, pool
+from giq.curve.latencies import latencies, meeting
+from giq.curve.point import GRID_METRICS, Attainment, Distribution, Estimate, Point, Provenance
+from giq.curve.requests import NULL, Requests
+from giq.curve.server_statistics import ServerStatistics
+from giq.curve.targets import Target, requests_needed, thresholds
+from giq.curve.throughput import input_counts, input_tokens_in, output_tokens_in
+from giq.curve.window import Window
+from giq.units import NS_PER_S
+from giq.workload.workload import Load, OpenLoad
+
+_LARGE_SHARE = 0.01
+_PER_REQUEST = ("ttft", "ttft_scheduled", "tpot", "ntpot", "latency", "latency_scheduled", "schedule_delay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointFacts:
+    """What is known of a load point beside its records.
+
+    `flags` are those found while loading or profiling, kept beside those found here. `elapsed_s` is the length of the
+    whole point with warm-up and drain: it times `accelerators_total` is what the point cost.
+    """
+
+    point_id: str
+    run_id: str | None
+    load: Load
+    window: Window
+    provenance: Provenance
+    accelerators_total: int
+    elapsed_s: float
+    targets: tuple[Target, ...] = ()
+    server: ServerStatistics | None = None
+    rtt_s: float | None = None
+    client_error_s: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+def summarise(requests: Requests, facts: PointFacts) -> Point:
+    """The point of *requests*, recomputed from nothing but its arguments; the order of the records does not matter.
+
+    Latencies, errors and attainment are of the requests scheduled (closed loop: sent) in the window, each followed to
+    its end; a request that did not succeed counts as infinite. `achieved_rps` counts the requests that
+    succeeded and ended in the window, tokens per second those received (input: read) in it, whichever request they
+    belong to. ITL pools the gaps of those requests; a failed one adds an infinite gap for each it still owed.
+
+    Goodput = achieved_rps x (requests that meet every target / requests that succeeded), so that it never exceeds
+    what the server completes. With several targets `attainment` has them jointly first, then one by one.
+    """
+    return _Summary(requests, facts).point()
+
+
+class _Summary:
+    """The measured requests of a point in the order of time, and what is made from them."""
+
+    def __init__(self, requests: Requests, facts: PointFacts) -> None:
+        window = facts.window
+        times = window.times(requests)
+        order = np.lexsort((requests.request_id, times))
+        self.requests, self.facts, self.window = requests, facts, window
+        self.chosen = order[window.holds(times)[order]]
+        self.latencies = latencies(requests)
+        self.ok = requests.ok[self.chosen]
+        self.batches = batch_count(len(self.chosen))
+        self.labels = batch_labels(len(self.chosen), self.batches or 1)
+        ended = requests.ok & (requests.end_ns != NULL) & window.holds(requests.end_ns)
+        self.achieved_rps = self.per_second(int(ended.sum()))
+
+    def point(self) -> Point:
+        load, facts, n = self.facts.load, self.facts, len(self.chosen)
+        swept = in_flight(self.requests)
+        in_flight_mean = swept.mean(self.window.start_ns, self.window.end_ns)
+        is_open = isinstance(load, OpenLoad)
+        slope = swept.slope(self.window.start_ns, self.window.end_ns) if is_open else None
+        received = self.per_second(output_tokens_in(self.requests, self.window))
+        read = self.per_second(input_tokens_in(self.requests, self.window))
+        return Point(
+            point_id=facts.point_id,
+            run_id=facts.run_id,
+            provenance=facts.provenance,
+            load_kind="open" if is_open else "closed",
+            offered_rps=load.rate_rps if isinstance(load, OpenLoad) else None,
+            concurrency=None if isinstance(load, OpenLoad) else float(load.concurrency),
+            achieved_rps=self.achieved_rps,
+            in_flight_mean=in_flight_mean,
+            in_flight_slope=slope,
+            error_share=self.error_share,
+            window_s=self.window.seconds,
+            n_requests=n,
+            n_batches=self.batches,
+            input_tps=read,
+            output_tps=received,
+            total_tps=read + received,
+            attainment=self.attainment(),
+            accelerator_seconds=facts.accelerators_total * facts.elapsed_s,
+            rtt_s=facts.rtt_s,
+            client_error_s=facts.client_error_s,
+            flags=self.flags(slope, in_flight_mean),
+            **self.lengths(),
+            **self.distributions(),
+            **_fields(facts.server),
+        )
+
+    def per_second(self, count: int) -> float:
+        return count / self.window.seconds if self.window.seconds > 0 else 0.0
+
+    @property
+    def error_share(self) -> float:
+        return float(1 - self.ok.mean()) if len(self.ok) else 0.0
+
+    def distributions(self) -> dict[str, Any]:
+        """Every metric over the measured requests."""
+        none = np.zeros(self.batches or 1, dtype=np.int64)
+        found = {"itl": self.itl()}
+        for name in _PER_REQUEST:
+            values = getattr(self.latencies, name)[self.chosen]
+            found[name] = distribution(
+                pool(values, self.labels, none), intervals=self.batches is not None, grid=name in GRID_METRICS
+            )
+        return found
+
+    def itl(self) -> Distribution:
+        """The pooled gaps; what failed requests still owed is infinite."""
+        counts = np.diff(self.requests.gap_offsets)[self.chosen]
+        label = np.zeros(len(self.requests), dtype=np.intp) - 1
+        label[self.chosen] = self.labels
+        of_gap = np.repeat(label, np.diff(self.requests.gap_offsets))
+        measured = of_gap >= 0
+        asked = self.requests.requested_output_tokens[self.chosen] - 1
+        owed = np.where(self.ok | (asked < 1), 0, np.maximum(asked - counts, 1))
+        infinite = np.bincount(self.labels, owed, minlength=self.batches or 1).astype(np.int64)
+        gaps = self.requests.gaps_ns[measured] / NS_PER_S
+        return distribution(pool(gaps, of_gap[measured], infinite), intervals=self.batches is not None, grid=True)
+
+    def attainment(self) -> tuple[Attainment, ...]:
+        """The share of measured requests that meet all targets, and each of several."""
+        targets = self.facts.targets
+        groups: list[Sequence[Target]] = [targets] if targets else []
+        if len(targets) > 1:
+            groups += [[target] for target in targets]
+        kind = "open" if isinstance(self.facts.load, OpenLoad) else "closed"
+        found = []
+        for group in groups:
+            meets = meeting(self.requests, self.latencies, group, kind)[self.chosen]
+            good, succeeded = int(meets.sum()), int(self.ok.sum())
+            found.append(
+                Attainment(
+                    targets=thresholds(group),
+                    joint=good / len(meets) if len(meets) else 0.0,
+                    goodput_rps=self.achieved_rps * (good / succeeded) if succeeded else 0.0,
+                )
+            )
+        return tuple(found)
+
+    def lengths(self) -> dict[str, Any]:
+        """Means and p90 of the measured requests' lengths: the server's counts, of failed ones what was asked for."""
+        asked = self.requests.requested_output_tokens[self.chosen]
+        told = self.requests.output_tokens[self.chosen]
+        found = {}
+        sides = {
+            "input": input_counts(self.requests)[self.chosen],
+            "output": np.where(self.ok & (told >= 0), told, asked),
+        }
+        for side, counts in sides.items():
+            found[f"{side}_tokens_mean"] = float(counts.mean()) if len(counts) else 0.0
+            if len(counts):
+                found[f"{side}_tokens_p90"] = float(np.percentile(counts, 90, method="inverted_cdf"))
+        return found
+
+    def flags(self, slope: Estimate | None, in_flight_mean: float) -> tuple[str, ...]:
+        """The flags of this point, each once: those found here, then those given.
+
+        NOT_STEADY: the window is not, or in open loop the server `falls_behind`. TOO_FEW: fewer than
+        ten measured requests beyond the highest target percentile (`requests_needed`). ERRORS: more than 1 %
+        did not succeed. LENGTHS_DIFFER: in more than 1 % the server's counts are not those asked for.
+        """
+        found = {
+            "NOT_STEADY": not self.window.steady or self.behind(slope, in_flight_mean),
+            "TOO_FEW": len(self.chosen) < requests_needed(self.facts.targets),
+            "ERRORS": self.error_share > _LARGE_SHARE,
+            "LENGTHS_DIFFER": self.differing_share() > _LARGE_SHARE,
+        }
+        return tuple(dict.fromkeys([*(flag for flag, holds in found.items() if holds), *self.facts.flags]))
+
+    def behind(self, slope: Estimate | None, in_flight_mean: float) -> bool:
+        load = self.facts.load
+        return isinstance(load, OpenLoad) and falls_behind(slope, in_flight_mean, self.window.seconds, load.rate_rps)
+
+    def differing_share(self) -> float:
+        """The share of successful measured requests whose lengths the server counts otherwise than asked."""
+        chosen = self.chosen[self.ok]
+        differs = np.zeros(len(chosen), dtype=bool)
+        for side in ("input", "output"):
+            told = getattr(self.requests, f"{side}_tokens")[chosen]
+            asked = getattr(self.requests, f"requested_{side}_tokens")[chosen]
+            differs |= (told != NULL) & (told != asked)
+        return float(differs.mean()) if len(differs) else 0.0
+
+
+def _fields(statistics: ServerStatistics | None) -> dict[str, Any]:
+    """The fields of a point that the server's own numbers fill."""
+    return {} if statistics is None else {name: getattr(statistics, name) for name in statistics.__struct_fields__}

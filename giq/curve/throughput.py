@@ -1,0 +1,50 @@
+"""Tokens placed in time: how many were received, and sent, in a window."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from giq.curve.latencies import output_counts
+from giq.curve.requests import NULL, Requests
+from giq.curve.window import Window
+
+
+def output_tokens_in(requests: Requests, window: Window) -> int:
+    """Output tokens received in *window*, of whichever request, failed ones too.
+
+    A chunk's tokens are received when it came. Where a request's tokens per chunk are unknown each chunk has
+    one and the last also the remainder of the server's count (fewer tokens than chunks: the last have none).
+    """
+    chunks = np.where(requests.first_token_ns == NULL, 0, np.diff(requests.gap_offsets) + 1)
+    owner = np.repeat(np.arange(len(requests)), chunks)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(chunks) - chunks, chunks)
+    since = np.concatenate([[0], np.cumsum(requests.gaps_ns)])
+    begin = requests.gap_offsets[:-1][owner]
+    times = requests.first_token_ns[owner] + since[begin + number] - since[begin]
+    tokens = _tokens(requests, chunks, owner, number)
+    return int(tokens[window.holds(times)].sum())
+
+
+def _tokens(
+    requests: Requests, chunks: NDArray[np.int64], owner: NDArray[np.intp], number: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The tokens in each chunk."""
+    total = output_counts(requests)
+    tokens = (number < total[owner]).astype(np.int64)
+    last = number == chunks[owner] - 1
+    tokens[last] += np.maximum(total - chunks, 0)[owner[last]]
+    known = (np.diff(requests.chunk_offsets) == chunks)[owner]
+    tokens[known] = requests.chunk_tokens[(requests.chunk_offsets[:-1][owner] + number)[known]]
+    return tokens
+
+
+def input_tokens_in(requests: Requests, window: Window) -> int:
+    """Input tokens of the requests whose first token came in *window*: by then all their input was read."""
+    came = (requests.first_token_ns != NULL) & window.holds(requests.first_token_ns)
+    return int(input_counts(requests)[came].sum())
+
+
+def input_counts(requests: Requests) -> NDArray[np.int64]:
+    """Input tokens of each request: the server's count, without it what was asked for."""
+    return np.where(requests.input_tokens == NULL, requests.requested_input_tokens, requests.input_tokens)
