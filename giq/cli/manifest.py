@@ -24,7 +24,8 @@ def manifest(
 
     from giq.catalog import load_catalog
     from giq.manifest.choice import choice_of
-    from giq.manifest.plan import ManifestOptions, make_plan
+    from giq.manifest.options import ManifestOptions
+    from giq.manifest.plan import make_plan
     from giq.manifest.render import render
     from giq.recommend.saved import last_recommendation
     from giq.show.terminal import say
@@ -47,4 +48,6 @@ def manifest(
     )
     if plan.hpa is None:
         say(f"No HorizontalPodAutoscaler: {plan.hpa_absent_reason}", "yellow")
+    for note in plan.notes:
+        say(note)
     sys.stdout.write(text)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from giq.cli.asked import OutputForm
     from giq.curve.point import Point
     from giq.load.endpoint import Endpoint
-    from giq.load.inspection import ServerIdentity
+    from giq.load.identity import ServerIdentity
     from giq.profiling.configuration import Measured
     from giq.profiling.options import ProfileOptions
     from giq.profiling.session import Session

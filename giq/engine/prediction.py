@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,16 +19,18 @@ from giq.engine.calibration import Z90
 from giq.engine.memory import DoesNotFitError
 from giq.engine.simulation import Simulation, simulate
 from giq.engine.spec import EngineSpec
+from giq.engine.steady_state import SteadyState, begun
 from giq.engine.uncertainty import Variant, widened
 from giq.workload.schedule import Schedule, make_schedule
 from giq.workload.trace import Trace
 from giq.workload.workload import ClosedLoad, Load, OpenLoad, Stop, Workload
 
-FRACTIONS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.97, 1.1, 2.0)
-"""Open-loop rates of a curve, as shares of what the engine completes when it always has work.
+FRACTIONS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.97, 1.1)
+"""Open-loop rates of a curve, as shares of what the engine completes when it always has work."""
 
-The last is so far beyond that even an engine faster by the whole interval of its step times saturates there.
-"""
+OVERLOAD = 2.0
+"""The highest rate, as a share of what is expected to be the most: so far beyond that even an engine faster by the
+whole interval of its step times saturates there."""
 
 MEASURED = 400
 """Requests in the window of a predicted point, at least: p90 rests on the 40 slowest of them."""
@@ -35,7 +38,8 @@ MEASURED = 400
 LARGEST_REFUSED = 0.01
 """A curve is refused when more than this share of the workload's requests exceed the served context."""
 
-_SETTLING = 2.5  # warm-up is that many times the number in flight, in requests
+_CLOSED_TURNS = 2.5  # requests for each slot of a closed loop, beside those measured
+_OPEN_MARGIN = 1.5  # requests of an open loop, for each one measured
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ class _Question:
 
     def schedule(self, load: Load, stop: Stop) -> Schedule:
         return make_schedule(self.workload, load, stop, self.seed, self.trace)
+
+    def lengths(self) -> Schedule:
+        """A sample of the workload's lengths."""
+        return self.schedule(ClosedLoad(concurrency=1), Stop(requests=MEASURED))
+
+    @cached_property
+    def variants(self) -> tuple[EngineSpec, EngineSpec, EngineSpec]:
+        """The engine as predicted, and slower and faster by half the width of a 90 % interval."""
+        return self.spec, self.spec.shifted(Z90), self.spec.shifted(-Z90)
 
     @property
     def measured(self) -> int:
@@ -72,10 +85,11 @@ def predict_point(
     give the same point.
     """
     question = _Question(spec, workload, tuple(targets), seed, trace)
+    if stop is None and isinstance(load, OpenLoad):
+        return _settled_point(question, load)
     if stop is None:
-        in_flight = load.concurrency if isinstance(load, ClosedLoad) else _plateau(question).running_mean
-        stop = Stop(requests=_requests(question, in_flight))
-    return _point(question, load, stop)
+        stop = Stop(requests=round(1.1 * question.measured + _CLOSED_TURNS * _slots(load)))
+    return _point(question, load, [_Served(question.schedule(load, stop), 0)] * 3)
 
 
 def predict_curve(
@@ -87,69 +101,59 @@ def predict_curve(
         DoesNotFitError: more than 1 % of the workload's requests are longer than the context that is served.
     """
     question = _Question(spec, workload, tuple(targets), seed, trace)
-    _refuse_too_long(question)
-    plateau = _plateau(question)
-    points = [_point(question, ClosedLoad(concurrency=1), Stop(requests=question.measured + 20))]
-    for fraction in FRACTIONS:
-        load = OpenLoad(rate_rps=float(f"{fraction * plateau.rate_rps:.3g}"))
-        count = _requests(question, plateau.running_mean * min(fraction, 1.0))
-        points.append(_point(question, load, Stop(requests=count)))
+    lengths = question.lengths()
+    _refuse_too_long(question, lengths)
+    highest = SteadyState.of(spec, lengths).highest_rps
+    overload = _settled_point(question, _rate(OVERLOAD * highest))
+    points = [
+        predict_point(spec, workload, ClosedLoad(concurrency=1), seed, targets, trace=trace),
+        *(_settled_point(question, _rate(fraction * overload.achieved_rps)) for fraction in FRACTIONS),
+        overload,
+    ]
     return Curve(spec.config, workload, tuple(points))
 
 
+def _rate(rate_rps: float) -> OpenLoad:
+    """A rate with three significant digits."""
+    return OpenLoad(rate_rps=float(f"{rate_rps:.3g}"))
+
+
+def _slots(load: Load) -> int:
+    return load.concurrency if isinstance(load, ClosedLoad) else 0
+
+
+def _settled_point(question: _Question, load: OpenLoad) -> Point:
+    """An open-loop point of engines that have been under this load for long: each begins where it would settle."""
+    schedule = question.schedule(load, Stop(requests=round(_OPEN_MARGIN * question.measured)))
+    lengths = question.lengths()
+    starts = [SteadyState.of(spec, lengths).running(load.rate_rps) for spec in question.variants]
+    return _point(question, load, [_Served(begun(schedule, running), running) for running in starts])
+
+
 @dataclass(frozen=True)
-class _Plateau:
-    """What the engine does when it always has work: requests completed a second, and how many run at once."""
+class _Served:
+    """What one engine serves: a schedule, and how many of its first requests it had begun before."""
 
-    rate_rps: float
-    running_mean: float
+    schedule: Schedule
+    begun: int
 
-
-def _plateau(question: _Question) -> _Plateau:
-    """Found in a closed loop of as many requests as the engine ever runs, after each slot was used once."""
-    slots = min(question.spec.max_num_seqs, _most_running(question)) + 8
-    run = simulate(
-        question.spec, question.schedule(ClosedLoad(concurrency=slots), Stop(requests=2 * slots + MEASURED))
-    )
-    ends = np.sort(run.requests.end_ns[run.requests.ok])
-    if len(ends) < 2:
-        raise _too_long(question, 1.0)
-    first, last = int(ends[min(slots, len(ends) // 2)]), int(run.requests.sent_ns.max())
-    last = max(last, first + 1)
-    completed = np.count_nonzero((ends > first) & (ends <= last))
-    if not completed:
-        first, last, completed = 0, int(ends[-1]), len(ends)
-    statistics = run.statistics(first, last)
-    return _Plateau(completed / (last - first) * 1e9, statistics.running_mean or 1.0)
+    def by(self, spec: EngineSpec) -> Simulation:
+        return simulate(spec, self.schedule, self.begun)
 
 
-def _most_running(question: _Question) -> int:
-    """About how many sequences the KV cache holds at once, with half of their output given."""
-    schedule = question.schedule(ClosedLoad(concurrency=1), Stop(requests=256))
-    context = schedule.input_tokens + schedule.output_tokens / 2
-    layout = question.spec.layout
-    blocks = float(np.mean([layout.blocks(int(tokens)) for tokens in context]))
-    return int(question.spec.memory.kv_blocks / max(blocks, 1.0)) + 1
+def _point(question: _Question, load: Load, served: Sequence[_Served]) -> Point:
+    """The point of the engine, what it and its slower and faster variants serve given in that order."""
+    spec, *shifted = question.variants
+    point = _summary(question, load, served[0].schedule, served[0].by(spec))
+    runs = [ours.by(variant) for variant, ours in zip(shifted, served[1:], strict=True)]
+    return widened(point, [Variant.of(run, load) for run in runs])
 
 
-def _requests(question: _Question, in_flight: float) -> int:
-    return round(1.1 * question.measured + _SETTLING * in_flight)
-
-
-def _point(question: _Question, load: Load, stop: Stop) -> Point:
-    schedule = question.schedule(load, stop)
-    point = _summary(question, load, stop, simulate(question.spec, schedule))
-    variants = [
-        Variant.of(simulate(question.spec.shifted(deviations), schedule), load) for deviations in (Z90, -Z90)
-    ]
-    return widened(point, variants)
-
-
-def _summary(question: _Question, load: Load, stop: Stop, run: Simulation) -> Point:
+def _summary(question: _Question, load: Load, schedule: Schedule, run: Simulation) -> Point:
     spec, workload = question.spec, question.workload
     window = choose_window(run.requests, load)
     facts = PointFacts(
-        point_id=content_id([spec.config.config_id, workload.workload_id, load, stop, question.seed]),
+        point_id=content_id([spec.config.config_id, workload.workload_id, load, len(schedule), question.seed]),
         run_id=None,
         load=load,
         window=window,
@@ -168,17 +172,12 @@ def _summary(question: _Question, load: Load, stop: Stop, run: Simulation) -> Po
     return summarise(run.requests, facts)
 
 
-def _refuse_too_long(question: _Question) -> None:
-    schedule = question.schedule(ClosedLoad(concurrency=1), Stop(requests=MEASURED))
-    longest = schedule.input_tokens + schedule.output_tokens
-    share = float(np.mean(longest > question.spec.max_model_len))
-    if share > LARGEST_REFUSED:
-        raise _too_long(question, share)
-
-
-def _too_long(question: _Question, share: float) -> DoesNotFitError:
+def _refuse_too_long(question: _Question, lengths: Schedule) -> None:
     spec = question.spec
-    return DoesNotFitError(
+    share = float(np.mean(lengths.input_tokens + lengths.output_tokens > spec.max_model_len))
+    if share <= LARGEST_REFUSED:
+        return
+    raise DoesNotFitError(
         f"{share:.0%} of the workload's requests are longer than the {spec.max_model_len:,} tokens of context that "
         f"{spec.config.accelerators_total} x {spec.accelerator.name} serves of {spec.model.name}: "
         f"{spec.memory.arithmetic()}; the model itself takes {spec.model.max_context:,}",

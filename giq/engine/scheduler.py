@@ -178,9 +178,10 @@ class Scheduler:
                 break
             self.waiting.popleft()
             sequence.admitted_at = now
+            sequence.computed = sequence.cached
             self.running[sequence.number] = sequence
-            count = min(sequence.target, budget)
-            self._take_chunk(plan, sequence, count, blocks(count))
+            count = min(sequence.target - sequence.computed, budget)
+            self._take_chunk(plan, sequence, count, blocks(sequence.computed + count))
             budget -= count
 
     def _take_chunk(self, plan: Plan, sequence: Sequence, count: int, needed: int) -> None:
@@ -226,7 +227,7 @@ class Scheduler:
         segment = Segment(sequence.number, sequence.queued_at, sequence.admitted_at, now, first, tokens)
         sequence.generated = sequence.given(self.step)
         sequence.target = sequence.prompt + sequence.generated
-        sequence.computed, sequence.entered = 0, NEVER
+        sequence.computed, sequence.cached, sequence.entered = 0, 0, NEVER
         sequence.preemptions += 1
         sequence.queued_at = now
         self.waiting.appendleft(sequence)

@@ -29,6 +29,7 @@ class Sequence:
 
     `generated` counts tokens given before the current stay in the batch, plus this stay's first. `computed`
     counts tokens whose KV is in the cache, as of `entered`: the step from which it decodes (NEVER before).
+    `cached` tokens of the prompt need not be computed when it is first admitted: their KV is there.
     `ends` is the step count at which it is done.
     """
 
@@ -37,6 +38,7 @@ class Sequence:
     output: int
     queued_at: float = 0.0
     admitted_at: float = 0.0
+    cached: int = 0
     generated: int = 0
     computed: int = 0
     target: int = 0

@@ -34,12 +34,12 @@ class Simulation:
         return self.recording.statistics(start_ns / NS_PER_S, end_ns / NS_PER_S)
 
 
-def simulate(spec: EngineSpec, schedule: Schedule) -> Simulation:
+def simulate(spec: EngineSpec, schedule: Schedule, begun: int = 0) -> Simulation:
     """Serve all of *schedule* and let it drain: the same spec and schedule give the same records.
 
-    A request whose prompt and output exceed the served context is refused at once, as vLLM does.
+    The first *begun* requests find the KV of their prompt (all but its last token) in the cache. A request whose prompt and output exceed the served context is refused at once, as vLLM does.
     """
-    run = _Run(spec, schedule)
+    run = _Run(spec, schedule, begun)
     run.drive()
     step_ns = run.recording.step_ns()
     return Simulation(
@@ -53,11 +53,12 @@ def simulate(spec: EngineSpec, schedule: Schedule) -> Simulation:
 class _Run:
     """The loop over events: arrivals, prompts, tokens that end something; plain decoding between them is skipped."""
 
-    def __init__(self, spec: EngineSpec, schedule: Schedule) -> None:
+    def __init__(self, spec: EngineSpec, schedule: Schedule, begun: int) -> None:
         self.scheduler = Scheduler(Limits.of(spec))
         self.recording = Recording(len(schedule), spec.memory.kv_blocks)
         self._times = step_time(spec)
         self._decode: dict[int, tuple[float, float, float]] = {}
+        self._begun = begun
         self._overhead = spec.calibration.request_s
         self._context = spec.max_model_len
         self._prompts = schedule.input_tokens.tolist()
@@ -75,7 +76,7 @@ class _Run:
         while True:
             while arriving and arriving[0][0] <= self._clock:
                 due, number = arriving.popleft()
-                scheduler.add(Sequence(number, self._prompts[number], self._outputs[number]), due)
+                scheduler.add(self._sequence(number), due)
             if scheduler.idle:
                 if not arriving:
                     return
@@ -87,6 +88,10 @@ class _Run:
                 self._run_steps(plan, 1, self._times.seconds(scheduler.work(plan)), 0.0)
             elif not plan.preempted:
                 self._decode_on(plan)
+
+    def _sequence(self, number: int) -> Sequence:
+        prompt = self._prompts[number]
+        return Sequence(number, prompt, self._outputs[number], cached=prompt - 1 if number < self._begun else 0)
 
     def _decode_on(self, plan: Plan) -> None:
         """Skip to the next event: nothing but decoding happens until then."""

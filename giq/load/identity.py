@@ -23,8 +23,8 @@ class ServerIdentity:
     `models` are those served, `model` the one to be measured. `simulated` is the configuration that the
     simulated engine announces (None: a real server). `metrics` says whether /metrics is there, `metric_names`
     how its values are called (None: not known). `rtt_s` is one round trip. `alphabet` holds token ids (int32)
-    that are safe in prompts, None where the server takes none; then a prompt is `overhead_tokens` plus one
-    token for each of the `words` it is made of. `fields` are those of OPTIONAL_FIELDS that it takes. `busy` counts
+    that are safe in prompts, None where the server takes none; then prompts are made of `words`, of one token each.
+    The server adds `overhead_tokens` to a prompt. `fields` are those of OPTIONAL_FIELDS that it takes. `busy` counts
     the requests it was already working on (None: unknown).
     """
 

@@ -11,6 +11,7 @@ from giq.documents import encode_json
 from giq.load.endpoint import Endpoint
 from giq.load.identity import ServerIdentity
 from giq.load.job import LoadJob
+from giq.load.words import spelled_out
 from giq.workload.prompts import prompt_token_ids
 from giq.workload.workload import Sampling
 
@@ -43,11 +44,9 @@ class RequestWriter:
         job = self._job
         inputs = int(job.schedule.input_tokens[request_id])
         outputs = int(job.schedule.output_tokens[request_id])
-        overhead = 0 if self._by_ids else job.identity.overhead_tokens
-        ids = prompt_token_ids(
-            self._alphabet, job.seed, job.nonce, job.point_number, request_id, max(1, inputs - overhead)
-        ).tolist()
-        prompt = ids if self._by_ids else "".join(" " + job.identity.words[index] for index in ids)
+        count = max(1, inputs - job.identity.overhead_tokens)
+        ids = prompt_token_ids(self._alphabet, job.seed, job.nonce, job.point_number, request_id, count).tolist()
+        prompt = ids if self._by_ids else spelled_out(job.identity.words[index] for index in ids)
         return Request(request_id, self._writer.message(prompt, outputs), inputs, outputs)
 
 

@@ -10,7 +10,7 @@ from giq.catalog.configuration import UNKNOWN
 from giq.curve.point import Evidence, HardwareSource
 from giq.documents import validate
 from giq.errors import UnknownNameError, UsageError
-from giq.load.inspection import ServerIdentity
+from giq.load.identity import ServerIdentity
 from giq.profiling.hardware import Hardware
 from giq.profiling.options import AcceleratorRequest, Declared
 

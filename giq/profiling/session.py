@@ -22,7 +22,7 @@ from giq.documents import replace
 from giq.errors import Interrupted, ServerError, UsageError
 from giq.load.client import Hooks, LoadJob, LoadResult, run_load
 from giq.load.endpoint import Endpoint
-from giq.load.inspection import ServerIdentity
+from giq.load.identity import ServerIdentity
 from giq.profiling.configuration import Measured
 from giq.profiling.observer import Observer
 from giq.profiling.options import ProfileOptions

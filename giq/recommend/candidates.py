@@ -13,7 +13,7 @@ from giq.catalog.models import Model
 from giq.catalog.servers import ServerVersion
 from giq.catalog.use_cases import Lengths
 from giq.documents import Entry
-from giq.errors import UsageError
+from giq.errors import UnknownNameError, UsageError
 from giq.recommend.recommendation import Rejection
 from giq.recommend.requirement import Requirement
 from giq.workload.workload import Workload
@@ -48,8 +48,8 @@ def candidate_configurations(
     """The units of one host that could serve the model, one per accelerator and count or topology.
 
     Each is tensor-parallel over all accelerators of its machine, which is the cheapest one of that count in
-    the region, under *server_version* or the newest with an image for it. Whether the model fits is not asked here (the engine knows). Accelerators that GKE lacks are
-    rejected unless named in the requirement.
+    the region, under *server_version* or the newest with an image for it. Whether the model fits is not asked
+    here (the engine knows). Accelerators that GKE lacks are rejected unless named in the requirement.
 
     Raises:
         UnknownNameError: the model, an accelerator or the server's version is not in the catalog.
@@ -110,9 +110,7 @@ def serving_configuration(
     return ServingConfiguration(components=(component,))
 
 
-def cheapest_shapes(
-    accelerator: Accelerator, requirement: Requirement, catalog: Catalog
-) -> tuple[Shape | None, ...]:
+def cheapest_shapes(accelerator: Accelerator, requirement: Requirement, catalog: Catalog) -> tuple[Shape | None, ...]:
     """The cheapest machine per count and topology of one host, in order of count; (None,) where GKE has none.
 
     Where no machine of a count has a price, the first one that the catalog lists.
@@ -127,11 +125,13 @@ def cheapest_shapes(
 
 
 def shape_of(config: ServingConfiguration, requirement: Requirement, catalog: Catalog) -> Shape | None:
-    """The machine that *config* runs on: the type it names, else the cheapest that holds its accelerators."""
+    """The machine that one component's unit runs on: the type it names, else the cheapest that holds its accelerators.
+
+    None where GKE has no such machine, and for a unit of several components or replicas.
+    """
     part = config.main
-    known = {item.name: item for item in catalog.accelerators}
-    accelerator = known.get(part.accelerator)
-    if accelerator is None or len(config.components) != 1:
+    accelerator = known_accelerator(part.accelerator, catalog)
+    if accelerator is None or len(config.components) != 1 or part.replicas != 1:
         return None
     fitting = [
         shape
@@ -141,6 +141,14 @@ def shape_of(config: ServingConfiguration, requirement: Requirement, catalog: Ca
         and part.machine_type in (None, shape.machine_type)
     ]
     return _cheapest(fitting, accelerator, requirement, catalog) if fitting else None
+
+
+def known_accelerator(name: str, catalog: Catalog) -> Accelerator | None:
+    """The catalog's accelerator of that name, None where it has none."""
+    try:
+        return catalog.accelerator(name)
+    except UnknownNameError:
+        return None
 
 
 def longest_request(workload: Workload) -> int:

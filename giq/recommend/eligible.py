@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from giq.catalog.catalog import Catalog
 from giq.curve.curve import Curve
 from giq.curve.point import Evidence
+from giq.recommend.candidates import known_accelerator
 from giq.recommend.recommendation import Rejection
 from giq.recommend.requirement import Requirement, workload_words
 
@@ -34,8 +35,7 @@ def eligible(curves: Iterable[Curve], requirement: Requirement, catalog: Catalog
     Curves of another model are ignored. One of another workload is only noted. Of several curves of one unit
     the strongest evidence with a usable point is kept. The order of *curves* makes no difference.
     """
-    names = requirement.model_names(catalog)
-    of_model = [curve for curve in curves if curve.points and curve.config.main.model in names]
+    of_model = [curve for curve in curves if curve.points and requirement.is_of(curve.config.main.model, catalog)]
     fitting = [curve for curve in of_model if requirement.asks_for(curve.workload)]
     notes = {_other_workload(curve) for curve in of_model if not requirement.asks_for(curve.workload)}
     units: dict[str, list[Curve]] = {}
@@ -46,7 +46,7 @@ def eligible(curves: Iterable[Curve], requirement: Requirement, catalog: Catalog
     superseded: dict[str, tuple[Evidence, ...]] = {}
     for config_id in sorted(units):
         best, *weaker = sorted(_pooled(units[config_id]), key=_strength, reverse=True)
-        reason = _refusal(best, requirement)
+        reason = _refusal(best, requirement, catalog)
         if reason is not None:
             rejected.append(rejection(best, reason))
             continue
@@ -72,13 +72,17 @@ def rejection(curve: Curve, reason: str, nearest_miss: str | None = None, shortf
 def unit_words(curve: Curve) -> str:
     """The unit of a curve for people: `nvidia-l4 ×1, bf16, vllm 0.20.1`."""
     part = curve.config.main
-    return f"{part.accelerator} ×{curve.config.accelerators_total}, {part.precision}, {part.server} {part.server_version}"
+    return (
+        f"{part.accelerator} ×{curve.config.accelerators_total}, {part.precision}, {part.server} {part.server_version}"
+    )
 
 
-def _refusal(curve: Curve, requirement: Requirement) -> str | None:
+def _refusal(curve: Curve, requirement: Requirement, catalog: Catalog) -> str | None:
     """Why *curve* is not even judged, or None."""
     part = curve.config.main
-    if requirement.accelerators is not None and part.accelerator not in requirement.accelerators:
+    known = known_accelerator(part.accelerator, catalog)
+    name = part.accelerator if known is None else known.name
+    if requirement.accelerators is not None and name not in requirement.accelerators:
         return f"not among the accelerators asked for ({', '.join(requirement.accelerators)})"
     if requirement.precision is not None and part.precision != requirement.precision:
         return f"its weights are {part.precision}; {requirement.precision} was asked for"
@@ -89,7 +93,9 @@ def _refusal(curve: Curve, requirement: Requirement) -> str | None:
 
 
 def _other_workload(curve: Curve) -> str:
-    return f"{unit_words(curve)}: {curve.evidence} for {workload_words(curve.workload)}, not for this workload; not used"
+    return (
+        f"{unit_words(curve)}: {curve.evidence} for {workload_words(curve.workload)}, not for this workload; not used"
+    )
 
 
 def _pooled(curves: Sequence[Curve]) -> list[Curve]:

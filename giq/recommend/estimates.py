@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from giq.catalog.catalog import Catalog
+from giq.catalog.configuration import ServingConfiguration
 from giq.curve.curve import Curve
 from giq.errors import UsageError
 from giq.recommend.candidates import Candidate
@@ -44,54 +45,70 @@ def estimate_curves(
     progress: Progress | None = None,
     processes: int = 1,
 ) -> tuple[list[Curve], list[Rejection]]:
-    """The predicted curve of each candidate in their order, and those that cannot run with the reason.
+    """The predicted curve of each candidate in their order, and those that cannot run, with the engine's reason.
 
     *progress* is told how many of how many are done. With several *processes* new interpreters are started
     (so the caller's main module must be importable); the result is the same.
     """
-    from giq.engine.prediction import predict_curve  # only here is the engine needed
-
-    specs, rejected = _specs(candidates, catalog)
-    predict = partial(predict_curve, workload=requirement.workload, targets=requirement.targets, seed=SEED)
-    curves: list[Curve] = []
-    for curve in _map(predict, specs, min(processes, len(specs))):
-        curves.append(curve)
-        if progress is not None:
-            progress(len(curves), len(specs))
-    return curves, rejected
-
-
-def _specs(candidates: Sequence[Candidate], catalog: Catalog) -> tuple[list[EngineSpec], list[Rejection]]:
-    """The engine of each candidate; one on which the model does not fit, or that is not modelled, is rejected."""
-    from giq.engine.spec import EngineSpec
-
     specs: list[EngineSpec] = []
     rejected: list[Rejection] = []
     for candidate in candidates:
-        try:
-            specs.append(EngineSpec.of(candidate.config, catalog))
-        except UsageError as error:
-            part = candidate.config.main
-            rejected.append(
-                Rejection(
-                    accelerator=part.accelerator,
-                    accelerators=candidate.config.accelerators_total,
-                    config=candidate.config,
-                    evidence="estimated",
-                    reason=error.what,
-                )
-            )
-    return specs, rejected
+        spec = _spec(candidate.config, catalog)
+        if isinstance(spec, str):
+            rejected.append(_impossible(candidate.config, spec))
+        else:
+            specs.append(spec)
+    curves: list[Curve] = []
+    predict = partial(_predicted, requirement=requirement)
+    for done, (spec, found) in enumerate(zip(specs, _map(predict, specs, processes), strict=True), 1):
+        if isinstance(found, str):
+            rejected.append(_impossible(spec.config, found))
+        else:
+            curves.append(found)
+        if progress is not None:
+            progress(done, len(specs))
+    return curves, rejected
+
+
+def _spec(config: ServingConfiguration, catalog: Catalog) -> EngineSpec | str:
+    """The engine of *config*, or why it cannot run (the model does not fit) or is not modelled."""
+    from giq.engine.spec import EngineSpec  # only here is the engine needed
+
+    try:
+        return EngineSpec.of(config, catalog)
+    except UsageError as error:
+        return error.what
+
+
+def _predicted(spec: EngineSpec, requirement: Requirement) -> Curve | str:
+    """The curve of one engine, or why there is none."""
+    from giq.engine.prediction import predict_curve
+
+    try:
+        return predict_curve(spec, requirement.workload, requirement.targets, SEED)
+    except UsageError as error:
+        return error.what
+
+
+def _impossible(config: ServingConfiguration, reason: str) -> Rejection:
+    return Rejection(
+        accelerator=config.main.accelerator,
+        accelerators=config.accelerators_total,
+        config=config,
+        evidence="estimated",
+        reason=reason,
+    )
 
 
 def _map(
-    predict: Callable[[EngineSpec], Curve], specs: Sequence[EngineSpec], processes: int
-) -> Iterator[Curve]:
-    if processes <= 1:
+    predict: Callable[[EngineSpec], Curve | str], specs: Sequence[EngineSpec], processes: int
+) -> Iterator[Curve | str]:
+    if min(processes, len(specs)) <= 1:
         yield from map(predict, specs)
         return
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawning, initializer=_leave_interrupts_to_parent) as pool:
+    workers = min(processes, len(specs))
+    with ProcessPoolExecutor(workers, mp_context=spawning, initializer=_leave_interrupts_to_parent) as pool:
         try:
             yield from pool.map(predict, specs)
         finally:

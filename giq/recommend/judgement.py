@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from giq.catalog.accelerators import Shape
 from giq.catalog.catalog import Catalog
@@ -100,3 +100,18 @@ def _bill(curve: Curve, rate: Estimate, at: Level, requirement: Requirement, cat
         replicas=replicas,
         usd_per_hour=Estimate(value=hourly) if asked is None else replica_hours(hourly, asked, rate, spare),
     )
+    if not at.output_tps or at.input_tps is None:
+        return bill
+    tokens = token_cost(hourly, at.input_tps, at.output_tps, requirement.output_input_ratio)
+    return replace(
+        bill,
+        usd_per_million_output=over_capacity(tokens.output, rate),
+        usd_per_million_input=over_capacity(tokens.input, rate),
+    )
+
+
+def _price(curve: Curve, shape: Shape | None, requirement: Requirement, catalog: Catalog) -> Price | None:
+    accelerator = known_accelerator(curve.config.main.accelerator, catalog)
+    if accelerator is None or shape is None:
+        return None
+    return catalog.price(accelerator, shape, requirement.region, requirement.pricing_model)

@@ -34,8 +34,9 @@ class Level(Entry, frozen=True, kw_only=True):
 
 
 def levels_to(curve: Curve, rate_rps: float) -> tuple[Level, ...]:
-    """The levels at every measured rate below *rate_rps*, and last the one at it (at the nearest end of what was
-    measured where it lies beyond).
+    """The levels at every measured rate below *rate_rps*, and last the one at it.
+
+    Where it lies beyond what was measured, the last is the one at the nearest end.
     """
     rates = load_axis(curve).rates
     top = min(max(rate_rps, rates[0]), rates[-1])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 from giq.catalog.prices import Price
+from giq.curve.capacity import Capacity, Miss
 from giq.curve.curve import Curve
 from giq.curve.point import INVALIDATING, Estimate, HardwareSource, Point
+from giq.curve.saturation import Saturation
 from giq.documents import Entry
 from giq.recommend.recommendation import Row
 from giq.recommend.requirement import Requirement
-from giq.units import format_rate
+from giq.units import format_rate, format_seconds, format_share
 from giq.workload.workload import Arrival, Workload
 
 
@@ -59,11 +61,22 @@ def unusable_note(points: tuple[Point, ...]) -> str | None:
     return f"{len(unusable)} of {len(points)} points not used ({said})"
 
 
-def saturation_note(rate: Estimate | None, reached: bool) -> str:
-    """Where the curve saturates, or that it was not seen to."""
-    if rate is None or not reached:
-        return "saturation was not reached"
-    return f"saturates at {format_rate(rate.value)} per unit"
+def capacity_note(found: Capacity, stable: Saturation) -> str:
+    """What limits the capacity, how many requests meet all targets there, and where the curve saturates."""
+    words = [found.reason]
+    if found.joint_attainment is not None:
+        words.append(f"{format_share(found.joint_attainment)} of requests meet all targets at once")
+    if stable.rate is None or not stable.reached:
+        words.append("saturation was not reached")
+    else:
+        words.append(f"saturates at {format_rate(stable.rate.value)}")
+    return "; ".join(words)
+
+
+def miss_note(miss: Miss) -> str:
+    """By how much the lowest load misses: `p90 TTFT 412 ms at 0.5 req/s, target 300 ms`."""
+    name, _, limit = str(miss.target).partition(" <= ")
+    return f"{name} {format_seconds(miss.value.value)} at {format_rate(miss.rate_rps)}, target {limit}"
 
 
 def price_note(price: Price | None, requirement: Requirement) -> str | None:

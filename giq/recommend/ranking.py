@@ -33,7 +33,9 @@ def rank(
     ISO 8601.
     """
     counting = eligible(curves, requirement, catalog)
-    judged = [judge(curve, requirement, catalog) for curve in counting.curves]
+    judged = [
+        judge(curve, requirement, catalog, counting.superseded.get(curve.curve_id, ())) for curve in counting.curves
+    ]
     meeting = [item for item in judged if isinstance(item, Row)]
     refused = [item for item in judged if isinstance(item, Rejection)]
     return Recommendation(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from giq.catalog.accelerators import Shape
 from giq.catalog.configuration import ServingConfiguration
 from giq.catalog.prices import Price
-from giq.curve.operating_point import OperatingPoint
 from giq.curve.point import Estimate, Evidence, HardwareSource
 from giq.documents import Entry, Positive, PositiveInt
 from giq.errors import UnmetError
+from giq.recommend.levels import Level
 from giq.recommend.requirement import Requirement, target_words, workload_words
 
 SCHEMA_VERSION = 1
@@ -21,7 +21,8 @@ class Row(Entry, frozen=True, kw_only=True):
     `rank` counts from 1 and is None where there is no price (shown, never ranked). `shape` is the machine
     that was priced, None where GKE has none. `capacity` is in requests/s per unit; `lower_bound` says that
     the targets were still met at the highest load of the curve. `replicas` is None without a request rate;
-    `usd_per_hour` is that of all replicas (without a rate: of one unit). Token costs hold at capacity.
+    `usd_per_hour` is that of all replicas (without a rate: of one unit). Token costs hold at capacity, which is
+    `operating_point`; `levels` are those of the curve up to it, which is the last.
     `tie_with` is the rank above whose cost the intervals cannot tell from this one.
     """
 
@@ -38,7 +39,8 @@ class Row(Entry, frozen=True, kw_only=True):
     limiting: str | None = None
     joint_attainment: float | None = None
     saturation: Estimate | None = None
-    operating_point: OperatingPoint
+    operating_point: Level
+    levels: tuple[Level, ...]
     replicas: PositiveInt | None = None
     usd_per_hour: Estimate | None = None
     usd_per_million_output: Estimate | None = None

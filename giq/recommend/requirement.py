@@ -43,13 +43,9 @@ class Requirement(Entry, frozen=True, kw_only=True):
     evidence_floor: Evidence | None = None
     attainment: Share | None = None
 
-    def model_names(self, catalog: Catalog) -> frozenset[str]:
-        """Every name under which curves of the model may be stored; one outside the catalog has only its own."""
-        try:
-            model = catalog.model(self.model)
-        except UnknownNameError:
-            return frozenset({self.model})
-        return frozenset({self.model, model.name, *model.aliases, *(item.repository for item in model.weights)})
+    def is_of(self, model: str, catalog: Catalog) -> bool:
+        """Whether *model*, as a curve names it, is the one asked for; outside the catalog a name is only itself."""
+        return _model_name(model, catalog) == _model_name(self.model, catalog)
 
     def asks_for(self, workload: Workload) -> bool:
         """Whether *workload* is the one asked for; the name of the use case alone makes no difference."""
@@ -82,6 +78,13 @@ def target_words(requirement: Requirement) -> str:
     targets = ", ".join(map(str, requirement.targets)) or "no latency target"
     rate = requirement.request_rate_rps
     return targets if rate is None else f"{targets} at {format_rate(rate)}"
+
+
+def _model_name(name: str, catalog: Catalog) -> str:
+    try:
+        return catalog.model(name).name
+    except UnknownNameError:
+        return name
 
 
 def _length_words(lengths: Lengths) -> str:

@@ -67,7 +67,9 @@ def _decoded(data: bytes, where: str) -> Recommendation:
         return validate(fields, Recommendation, where)
     except (CatalogError, DamagedFileError) as error:
         raise DamagedFileError(
-            f"not a saved recommendation: {error.what}", where=where, hint="Run `giq recommend` again; it writes a new one."
+            f"not a saved recommendation: {error.what}",
+            where=where,
+            hint="Run `giq recommend` again; it writes a new one.",
         ) from None
 
 

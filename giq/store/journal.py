@@ -57,7 +57,12 @@ class _RowJournal(ABC, Generic[Row]):
             ) from None
         except OSError as error:
             raise storage_error(error, path) from error
-        self._write(self.schema.serialize())
+        try:
+            self._write(self.schema.serialize())
+        except StorageError:
+            os.close(self._file)
+            path.unlink()
+            raise
 
     @abstractmethod
     def _batch(self, rows: Sequence[Row]) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from giq.errors import StorageError, UsageError
 from giq.store.locations import locate
+from giq.store.parquet import unreadable
 from giq.store.run import LOCK_NAME, open_run
 from giq.store.run_manifest import FILE_NAME
 from giq.store.run_tables import journalled_points
@@ -35,8 +36,11 @@ def copy_run(run_path: str | Path, destination: str | Path) -> str:
             "there is a copy already", where=target.name, hint="Runs are put once: choose another place."
         )
     for path in _files(run.path):
-        with path.open("rb") as source, target.below(path.name).writing() as copy:
-            shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+        try:
+            with path.open("rb") as source, target.below(path.name).writing() as copy:
+                shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+        except OSError as error:
+            raise unreadable(error, str(path)) from None
     return target.name
 
 

@@ -166,8 +166,6 @@ def remove_journals(folder: Path, point_id: str) -> None:
         for table in RECORD_TABLES:
             for path in _journals(folder, table, point_id):
                 path.unlink()
-        if not journalled_points(folder) and (folder / JOURNAL_FOLDER).is_dir():
-            (folder / JOURNAL_FOLDER).rmdir()
     except OSError as error:
         raise storage_error(error, folder / JOURNAL_FOLDER) from error
 
@@ -186,8 +184,13 @@ def compact_all(folder: Path) -> None:
         if point_id not in finished:
             compact(folder, point_id)
         remove_journals(folder, point_id)
-    for temporary in folder.glob(".*.tmp"):
-        temporary.unlink(missing_ok=True)
+    try:
+        for temporary in folder.glob(".*.tmp"):
+            temporary.unlink(missing_ok=True)
+        if (folder / JOURNAL_FOLDER).is_dir():
+            (folder / JOURNAL_FOLDER).rmdir()
+    except OSError as error:
+        raise storage_error(error, folder) from error
 
 
 def point_rows(folder: Path) -> list[PointRow]:

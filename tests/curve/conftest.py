@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from giq.curve.requests import OUTCOMES, Requests
-from giq.workload import Arrival, ClosedLoad, Load, OpenLoad, Stop, arrival_times
+from giq.catalog.configuration import Component, ServingConfiguration
+from giq.catalog.use_cases import Lengths
+from giq.curve import OUTCOMES, Curve, Distribution, Estimate, Point, Provenance, Requests
+from giq.workload import Arrival, ClosedLoad, Load, OpenLoad, Stop, Workload, arrival_times
 
 OK = OUTCOMES.index("ok")
 
@@ -49,7 +52,9 @@ def serve(load: Load, n: int, slots: int, service_s: float, spread: float = 0.0,
     A request's first token comes when its service begins, its last when it ends.
     """
     rng = np.random.default_rng([seed, 9])
-    service = service_s * np.exp(rng.normal(-(spread**2) / 2, spread, n)) * 1e9 if spread else np.full(n, service_s * 1e9)
+    service = (
+        service_s * np.exp(rng.normal(-(spread**2) / 2, spread, n)) * 1e9 if spread else np.full(n, service_s * 1e9)
+    )
     free = [0.0] * slots
     in_loop: list[float] = []
     if isinstance(load, OpenLoad):
@@ -68,10 +73,56 @@ def serve(load: Load, n: int, slots: int, service_s: float, spread: float = 0.0,
         starts.append(begin)
         ends.append(end)
     as_ns = [np.rint(np.array(times)).astype(np.int64) for times in (scheduled, starts, ends)]
-    return columns(as_ns[0], as_ns[1] + 1, as_ns[2] + 1, 4)
+    return columns(as_ns[0], as_ns[1], as_ns[2], 4)
 
 
-@pytest.fixture
+MEASURED = Provenance(evidence="measured", hardware_source="declared", source="a test", giq_version="0")
+CONFIG = ServingConfiguration(components=(Component(model="m", precision="bf16", accelerator="a"),))
+WORKLOAD = Workload(input_tokens=Lengths(mean=100), output_tokens=Lengths(mean=50))
+
+
+def point(kind: str, rate: float, **fields: Any) -> Point:
+    """A valid point at *rate* (offered, or completed in a closed loop); *fields* change what is given here."""
+    known: dict[str, Any] = {
+        "point_id": f"{kind}-{rate}", "provenance": MEASURED, "load_kind": kind, "achieved_rps": rate,
+        "offered_rps": rate if kind == "open" else None, "concurrency": None if kind == "open" else 8.0,
+        "in_flight_mean": 2 * rate, "error_share": 0.0, "window_s": 60.0, "n_requests": 1000, "input_tps": 100 * rate,
+        "output_tps": 50 * rate, "total_tps": 150 * rate, "input_tokens_mean": 100.0, "output_tokens_mean": 50.0,
+        "accelerator_seconds": 60.0,
+    }  # fmt: skip
+    return Point(**(known | fields))
+
+
+def at(value: float, lo: float | None = None, hi: float | None = None) -> Distribution:
+    """A distribution of which every percentile is *value*, with that interval."""
+    estimate = Estimate(value=value, lo=lo, hi=hi)
+    return Distribution(mean=estimate, p50=estimate, p90=estimate, p95=estimate, p99=estimate)
+
+
+def curve(points: Iterable[Point]) -> Curve:
+    """A curve of *points*."""
+    return Curve(CONFIG, WORKLOAD, tuple(points))
+
+
+@pytest.fixture(scope="session")
 def queue() -> Callable[..., Requests]:
     """`serve`: a load through a queue."""
     return serve
+
+
+@pytest.fixture(scope="session")
+def make_point() -> Callable[..., Point]:
+    """`point`: a point by hand."""
+    return point
+
+
+@pytest.fixture(scope="session")
+def make_curve() -> Callable[[Iterable[Point]], Curve]:
+    """`curve`: a curve of points."""
+    return curve
+
+
+@pytest.fixture(scope="session")
+def same() -> Callable[..., Distribution]:
+    """`at`: one value for every percentile."""
+    return at

@@ -11,7 +11,7 @@ from giq.catalog.accelerators import Accelerator, Shape
 from giq.catalog.catalog import Catalog
 from giq.catalog.configuration import Component, ServingConfiguration
 from giq.catalog.models import Model, Peaks, Source, Weights
-from giq.catalog.prices import PriceList
+from giq.catalog.prices import PriceList, PricingModel
 from giq.catalog.servers import MetricNames, ModelServer, ServerVersion
 from giq.catalog.use_cases import Lengths
 from giq.curve.curve import Curve
@@ -67,8 +67,9 @@ def catalog() -> Catalog:
     )
     wide = Shape(machine_type="alpha-1g-wide", accelerators=1)
     alpha = _accelerator("alpha", shapes=(wide, *_machines("alpha", (1, 2, 4, 8))), peak_tflops=Peaks(bf16=312.0))
-    prices = {f"alpha-{n}g": {"on-demand": 1.0 * n, "spot": 0.5 * n} for n in (1, 2, 4, 8)}
-    prices |= {f"beta-{n}g": {"on-demand": 4.0 * n} for n in (1, 2, 4, 8)} | {"alpha-1g-wide": {"on-demand": 1.5}}
+    prices: dict[str, dict[PricingModel, float]] = {"alpha-1g-wide": {"on-demand": 1.5}}
+    prices |= {f"alpha-{n}g": {"on-demand": 1.0 * n, "spot": 0.5 * n} for n in (1, 2, 4, 8)}
+    prices |= {f"beta-{n}g": {"on-demand": 4.0 * n} for n in (1, 2, 4, 8)}
     return Catalog(
         models=(_model("tiny-8b", aliases=("tiny",)), _model("odd-12h", attention_heads=12)),
         accelerators=(

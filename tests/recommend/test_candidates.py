@@ -16,7 +16,8 @@ from giq.workload.workload import Workload
 
 
 def _candidates(catalog: Catalog, workload: Workload, **fields: Any) -> Candidates:
-    return candidate_configurations(Requirement(**({"model": "tiny-8b", "workload": workload} | fields)), catalog)
+    asked: dict[str, Any] = {"model": "tiny-8b", "workload": workload} | fields
+    return candidate_configurations(Requirement(**asked), catalog)
 
 
 def _units(found: Candidates) -> list[tuple[str, int, str]]:
@@ -86,9 +87,7 @@ def test_heads_must_divide(catalog: Catalog, chatbot: Workload) -> None:
     """A count that does not divide the attention heads is rejected; 12 heads go over 1, 2 and 4 chips, not 8."""
     found = _candidates(catalog, chatbot, model="odd-12h", accelerators=("beta",))
     assert [item.config.main.tp for item in found.accepted] == [1, 2, 4]
-    assert [item.reason for item in found.rejected] == [
-        "12 attention heads cannot be split evenly over 8 accelerators"
-    ]
+    assert [item.reason for item in found.rejected] == ["12 attention heads cannot be split evenly over 8 accelerators"]
 
 
 def test_precision(catalog: Catalog, chatbot: Workload) -> None:

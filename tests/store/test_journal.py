@@ -138,3 +138,12 @@ def test_a_full_disk_costs_nothing_that_was_written(tmp_path: Path) -> None:
 
     journal.close()
     assert ids(journal.path) == [0, 1]
+
+
+def test_a_journal_that_found_no_room_can_be_started_later(tmp_path: Path) -> None:
+    """Where not even the schema can be written nothing is left, so that the point can be begun once there is room."""
+    with largest_file(100), pytest.raises(StorageError, match="File too large"):
+        Journal(tmp_path / "j")
+
+    Journal(tmp_path / "j").append([record(0)])
+    assert ids(tmp_path / "j") == [0]

@@ -1,0 +1,138 @@
+"""Windows are found: warm-up and drain left out, and overload called what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from giq.curve import Record, Requests, Window, choose_window
+from giq.curve.in_flight import in_flight
+from giq.workload import ClosedLoad, OpenLoad
+
+Queue = Callable[..., Requests]
+SEEDS = range(30)
+
+
+def open_window(queue: Queue, use: float, n: int, seed: int, slots: int = 16) -> tuple[Window, Requests]:
+    """The window of *n* Poisson arrivals that use that share of *slots* servers of 1 s."""
+    load = OpenLoad(rate_rps=use * slots)
+    requests = queue(load, n, slots, 1.0, 0.3, seed)
+    return choose_window(requests, load), requests
+
+
+@pytest.mark.parametrize(("use", "n"), [(0.3, 150), (0.6, 300), (0.8, 1000)])
+def test_below_the_knee_a_short_run_is_steady(queue: Queue, use: float, n: int) -> None:
+    """With 150 to 1,000 requests at most 2 of 30 runs are called unsteady, and most requests are measured."""
+    windows = [open_window(queue, use, n, seed) for seed in SEEDS]
+    assert sum(not window.steady for window, _ in windows) <= 2
+    assert np.mean([(window.phases(requests) == 1).mean() for window, requests in windows]) > 0.75
+
+
+def test_below_the_knee_the_slope_interval_holds_zero(queue: Queue) -> None:
+    """In at least 25 of 30 runs the growth of in-flight is not told from 0."""
+    held = 0
+    for seed in SEEDS:
+        window, requests = open_window(queue, 0.7, 600, seed)
+        found = in_flight(requests).slope(window.start_ns, window.end_ns)
+        assert found is not None
+        held += found.lo <= 0 <= found.hi  # type: ignore[operator]
+    assert held >= 25
+
+
+def test_above_the_knee_in_flight_grows_for_sure(queue: Queue) -> None:
+    """At 1.4 times what the servers take every run is unsteady, every slope above 0, and on average the excess."""
+    slopes = []
+    for seed in SEEDS:
+        window, requests = open_window(queue, 1.4, 800, seed)
+        found = in_flight(requests).slope(window.start_ns, window.end_ns)
+        assert found is not None
+        assert not window.steady
+        assert found.lo > 0  # type: ignore[operator]
+        slopes.append(found.value)
+    assert np.mean(slopes) == pytest.approx(0.4 * 16, rel=0.1)
+
+
+def test_open_warm_up_ends_when_in_flight_is_at_its_level(queue: Queue) -> None:
+    """With 100 in flight after a second of service, the window begins soon after that and ends with the arrivals."""
+    load, begins = OpenLoad(rate_rps=100), []
+    for seed in SEEDS:
+        requests = queue(load, 1000, 10_000, 1.0, 0.0, seed)
+        window = choose_window(requests, load)
+        begins.append((window.start_ns - int(requests.scheduled_ns.min())) / 1e9)
+        assert window.end_ns == requests.scheduled_ns.max() + 1
+        assert window.clock == "scheduled"
+    assert min(begins) >= 1.0
+    assert np.mean(begins) < 2.0
+
+
+def test_closed_window_is_from_one_turn_of_all_slots_to_the_first_empty_one(queue: Queue) -> None:
+    """8 slots of exactly 1 s for 80 requests: the window is the 2nd to the 10th second, and steady."""
+    load = ClosedLoad(concurrency=8)
+    requests = queue(load, 80, 8, 1.0)
+    window = choose_window(requests, load)
+    assert window.steady
+    assert window.clock == "sent"
+    assert (window.start_ns, window.end_ns) == (1_000_000_000, 10_000_000_000)
+    assert np.bincount(window.phases(requests)).tolist() == [8, 72]
+
+
+@pytest.mark.parametrize(("slots", "n"), [(4, 100), (16, 200), (32, 300)])
+def test_short_closed_runs_are_steady(queue: Queue, slots: int, n: int) -> None:
+    """100 to 300 requests of varying length in a closed loop: at most 2 of 30 runs are unsteady."""
+    load = ClosedLoad(concurrency=slots)
+    windows = [choose_window(queue(load, n, slots, 1.0, 0.5, seed), load) for seed in SEEDS]
+    assert sum(not window.steady for window in windows) <= 2
+
+
+def test_a_closed_run_with_less_than_two_turns_is_not_steady(queue: Queue) -> None:
+    """With as many requests as slots no slot is used twice."""
+    load = ClosedLoad(concurrency=64)
+    window = choose_window(queue(load, 64, 64, 1.0, 0.5), load)
+    assert not window.steady
+    assert "64 slots" in window.reason
+
+
+def test_growing_latency_in_a_closed_loop_is_not_steady(queue: Queue) -> None:
+    """A server that slows down all the time never has a steady state."""
+    load = ClosedLoad(concurrency=4)
+    requests = queue(load, 200, 4, 1.0)
+    slowed = requests.end_ns + (requests.sent_ns * 0.2).astype(np.int64)
+    window = choose_window(Requests(**{**vars(requests), "end_ns": slowed}), load)
+    assert not window.steady
+    assert "latency" in window.reason
+
+
+@given(st.integers(0, 19), st.booleans())
+def test_too_few_requests_are_told(queue: Queue, n: int, is_open: bool) -> None:
+    """Below 20 requests the window holds all of them, and is not steady."""
+    load = OpenLoad(rate_rps=5) if is_open else ClosedLoad(concurrency=2)
+    requests = queue(OpenLoad(rate_rps=5), max(n, 1), 4, 0.1)
+    if n == 0:
+        requests = Requests(
+            **{name: column[: 1 if "offsets" in name else 0] for name, column in vars(requests).items()}
+        )
+    window = choose_window(requests, load)
+    assert not window.steady
+    assert (window.phases(requests) == 1).all()
+    assert f"{n} requests" in window.reason
+
+
+def test_a_request_without_end_stays_in_flight() -> None:
+    """A request that was never answered counts until the last time known."""
+    ends = (50, None, 40)
+    requests = Requests.of([
+        Record(
+            run_id="r", point_id="p", request_id=i, scheduled_ns=10 * i, sent_ns=10 * i, end_ns=end, outcome="timeout",
+            requested_input_tokens=1, requested_output_tokens=1,
+        )
+        for i, end in enumerate(ends)
+    ])  # fmt: skip
+    swept = in_flight(requests)
+    assert swept.mean(0, 50) == pytest.approx((50 + 40 + 20) / 50)
+    assert swept.mean(20, 40) == pytest.approx(3.0)
+    assert swept.mean(40, 50) == pytest.approx(2.0)
+    assert swept.mean(7, 7) == 0.0
