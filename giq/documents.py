@@ -196,16 +196,40 @@ def json_decoder(kind: type[T]) -> Callable[[bytes], T]:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and neither nulls nor defaults nor spaces: equal values give equal text."""
-    return msgspec.json.encode(_without_nulls(plain(value)), order="sorted").decode()
+    """JSON with sorted keys and neither nulls nor defaults nor spaces: equal values give equal text.
+
+    A field is left out where its value equals the default, whichever object holds it. A whole number is written
+    as one also where a float holds it: 512 and 512.0 are the same length.
+    """
+    return msgspec.json.encode(_canonical(value), order="sorted").decode()
 
 
-def _without_nulls(value: Any) -> Any:
+def _canonical(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return _canonical_fields(value)
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return {key: _canonical(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
     return value
+
+
+def _canonical_fields(value: msgspec.Struct) -> dict[str, Any]:
+    """The fields that say something: neither null nor what they are when nothing is said."""
+    tag = value.__struct_config__.tag_field
+    fields: dict[str, Any] = {tag: value.__struct_config__.tag} if tag else {}
+    for field in msgspec.structs.fields(type(value)):
+        held = getattr(value, field.name)
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if held is not None and held != default:
+            fields[field.encode_name] = _canonical(held)
+    return fields
+
+
+_EXACT = 2.0**53
+"""Below it every whole number is exact as a float (IEEE 754 binary64)."""
 
 
 def content_id(value: Any) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from giq.cli.asked import OutputOption, ResultsOption
-
-if TYPE_CHECKING:
-    from giq.curve.curve import Curve
 
 app = typer.Typer(help="Saturation curves: measured, published, estimated.", no_args_is_help=True)
 
@@ -27,11 +24,12 @@ def list_curves(
 
     Example: giq benchmarks list
     """
+    from giq.cli.at_hand import curves_at_hand
     from giq.show.curves import curves_table
     from giq.show.table import write
     from giq.show.terminal import data_console
 
-    write(curves_table(_curves(location, results_dir)), output, data_console())
+    write(curves_table(curves_at_hand(results_dir, location)), output, data_console())
 
 
 @app.command("show")
@@ -45,13 +43,14 @@ def show_points(
 
     Example: giq benchmarks show results/run=20261121-120000-ab12
     """
+    from giq.cli.at_hand import curves_at_hand
     from giq.errors import UsageError
     from giq.show.curves import curve_title
     from giq.show.points import points_table
     from giq.show.table import Table, write
     from giq.show.terminal import data_console
 
-    found = [item for item in _curves(location, results_dir) if curve in (None, item.curve_id)]
+    found = [item for item in curves_at_hand(results_dir, location) if curve in (None, item.curve_id)]
     if not found:
         raise UsageError("no curve there", where=location or str(results_dir), hint="See `giq benchmarks list`.")
     tables = [points_table(item.points, curve_title(item)) for item in found]
@@ -81,14 +80,3 @@ def recompute_run(run: Annotated[Path, typer.Argument(help="A run folder.")], ou
     write(recomputed_table(rows), output, data_console())
     if any(row.differences for row in rows):
         raise DataError("stored points differ from their records", where=str(run), hint="Measure this run again.")
-
-
-def _curves(location: str | None, results_dir: Path) -> list[Curve]:
-    from giq.catalog.shipped import shipped
-    from giq.show.terminal import warn
-    from giq.store.database import read_curves
-
-    if location is not None:
-        return list(read_curves(location, on_damage=lambda error: warn(str(error))))
-    folders = [folder for folder in (shipped("benchmarks"), results_dir) if folder.is_dir()]
-    return [curve for folder in folders for curve in read_curves(folder, on_damage=lambda error: warn(str(error)))]

@@ -18,7 +18,7 @@ from giq import __version__
 from giq.errors import Interrupted, ServerError, UsageError
 
 if TYPE_CHECKING:
-    from giq.catalog import Catalog, MetricNames
+    from giq.catalog import Catalog
     from giq.cli.asked import OutputForm
     from giq.curve.point import Point
     from giq.load.endpoint import Endpoint
@@ -59,7 +59,7 @@ def run_profile(choice: Choice, options: ProfileOptions, trace: Trace | None, ca
         ServerError: no server answers, or it cannot be used.
         Interrupted: stopped by the user; what was measured is saved and printed.
     """
-    from giq.load.loop import run
+    from giq.load.client import run
 
     if sum((choice.endpoint is not None, choice.launch, choice.simulate)) > 1:
         raise UsageError("--endpoint, --launch and --simulate exclude each other", hint="Choose one.")
@@ -67,19 +67,18 @@ def run_profile(choice: Choice, options: ProfileOptions, trace: Trace | None, ca
 
 
 async def _profile(choice: Choice, options: ProfileOptions, trace: Trace | None, catalog: Catalog) -> None:
+    from giq.cli.at_hand import recover_runs
     from giq.load.endpoint import Endpoint, read_api_key
     from giq.show.live import LiveProfile
-    from giq.store.run import recover
 
     with LiveProfile(quiet=choice.quiet) as live:
-        for run_id in recover(choice.results_dir):
-            live.say(f"Recovered the records that run {run_id} left behind.")
+        recover_runs(choice.results_dir)
         key = read_api_key(choice.api_key_file)
         async with _server(choice, options, catalog, live) as url:
             endpoint = Endpoint(
                 url=url, model=_served_name(choice, options), api_key=key, ca_file=choice.ca_file, api=choice.api
             )
-            identity = await _inspected(choice, endpoint)
+            identity = await _inspected(choice, endpoint, catalog)
             measured = _identified(options, endpoint, identity, catalog)
             _announce(endpoint, identity, measured, options, live)
             _confirm(choice, endpoint)
@@ -124,11 +123,11 @@ def _served_name(choice: Choice, options: ProfileOptions) -> str | None:
     return None if choice.launch or choice.simulate else options.declared.model
 
 
-async def _inspected(choice: Choice, endpoint: Endpoint) -> ServerIdentity:
+async def _inspected(choice: Choice, endpoint: Endpoint, catalog: Catalog) -> ServerIdentity:
     from giq.load.inspection import inspect
 
     try:
-        return await inspect(endpoint)
+        return await inspect(endpoint, catalog)
     except ServerError as error:
         if choice.endpoint is None and not (choice.launch or choice.simulate):
             raise ServerError(
@@ -211,14 +210,9 @@ def _session(
     run = _new_run(choice, options, endpoint, identity, measured, (zero_ns, nonce))
     return Session(
         options=options, endpoint=endpoint, identity=identity, measured=measured,
-        names=identity.metric_names or _metric_names(identity, catalog), run=run, nonce=nonce, zero_ns=zero_ns,
+        names=identity.metric_names or catalog.server_version("vllm").metrics, run=run, nonce=nonce, zero_ns=zero_ns,
         trace=trace,
     )  # fmt: skip
-
-
-def _metric_names(identity: ServerIdentity, catalog: Catalog) -> MetricNames:
-    known = catalog.server("vllm").versions
-    return next((entry for entry in known if entry.version == identity.version), known[0]).metrics
 
 
 def _new_run(

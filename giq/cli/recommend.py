@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,17 +123,14 @@ def _region(name: str, catalog: Catalog) -> str:
 
 def _recommendation(requirement: Requirement, catalog: Catalog, results_dir: Path) -> Recommendation:
     """Curves at hand, estimates for the rest, ranked; the answer is kept for `giq manifest`."""
-    from giq.catalog.shipped import shipped
+    from giq.cli.at_hand import curves_at_hand
     from giq.recommend.answer import answer
     from giq.recommend.saved import save_recommendation
     from giq.show.live import counting
-    from giq.show.terminal import warn
-    from giq.store.database import read_curves
 
-    folders = [folder for folder in (shipped("benchmarks"), results_dir) if folder.is_dir()]
-    stored = [curve for folder in folders for curve in read_curves(folder, on_damage=lambda error: warn(str(error)))]
+    stored = curves_at_hand(results_dir)
     with counting("Predicting what is not measured") as progress:
-        recommendation = answer(stored, requirement, catalog, progress)
+        recommendation = answer(stored, requirement, catalog, progress, processes=os.cpu_count() or 1)
     if recommendation.rows:
         save_recommendation(recommendation)
     return recommendation

@@ -116,7 +116,7 @@ class _Summary:
 
     @property
     def error_share(self) -> float:
-        return float(1 - self.ok.mean()) if len(self.ok) else 0.0
+        return float((~self.ok).mean()) if len(self.ok) else 0.0
 
     def distributions(self) -> dict[str, Any]:
         """Every metric over the measured requests."""

@@ -33,13 +33,12 @@ OVERLOAD = 2.0
 whole interval of its step times saturates there."""
 
 MEASURED = 400
-"""Requests in the window of a predicted point, at least: p90 rests on the 40 slowest of them."""
+"""Requests in the window of a predicted point, about: p90 rests on the 40 slowest of them."""
 
 LARGEST_REFUSED = 0.01
 """A curve is refused when more than this share of the workload's requests exceed the served context."""
 
 _CLOSED_TURNS = 2.5  # requests for each slot of a closed loop, beside those measured
-_OPEN_MARGIN = 1.5  # requests of an open loop, for each one measured
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,16 @@ def predict_curve(
     overload = _settled_point(question, _rate(OVERLOAD * highest))
     points = [
         predict_point(spec, workload, ClosedLoad(concurrency=1), seed, targets, trace=trace),
-        *(_settled_point(question, _rate(fraction * overload.achieved_rps)) for fraction in FRACTIONS),
+        *(_judged_point(question, _rate(fraction * overload.achieved_rps)) for fraction in FRACTIONS),
         overload,
     ]
     return Curve(spec.config, workload, tuple(points))
+
+
+def _judged_point(question: _Question, load: OpenLoad) -> Point:
+    """The point; from twice the requests where the load seemed too much, which is most often chance."""
+    point = _settled_point(question, load)
+    return _settled_point(question, load, times=2) if "NOT_STEADY" in point.flags else point
 
 
 def _rate(rate_rps: float) -> OpenLoad:
@@ -122,12 +127,19 @@ def _slots(load: Load) -> int:
     return load.concurrency if isinstance(load, ClosedLoad) else 0
 
 
-def _settled_point(question: _Question, load: OpenLoad) -> Point:
-    """An open-loop point of engines that have been under this load for long: each begins where it would settle."""
-    schedule = question.schedule(load, Stop(requests=round(_OPEN_MARGIN * question.measured)))
+def _settled_point(question: _Question, load: OpenLoad, times: int = 1) -> Point:
+    """An open-loop point of engines that have been under this load for long: each begins where it would settle.
+
+    The variants, whose values are only bounds, get half of the requests.
+    """
     lengths = question.lengths()
     starts = [SteadyState.of(spec, lengths).running(load.rate_rps) for spec in question.variants]
-    return _point(question, load, [_Served(begun(schedule, running), running) for running in starts])
+    # the window begins after one median latency (about as many requests as run), at most half-way
+    wanted = round(1.1 * question.measured)
+    count = (wanted + min(starts[0], wanted)) * times
+    schedules = [question.schedule(load, Stop(requests=number)) for number in (count, count // 2, count // 2)]
+    served = [_Served(begun(schedule, running), running) for schedule, running in zip(schedules, starts, strict=True)]
+    return _point(question, load, served)
 
 
 @dataclass(frozen=True)

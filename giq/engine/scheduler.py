@@ -10,7 +10,7 @@ returns to the head of the queue and computes its prompt and its tokens so far a
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from giq.engine.batch import DecodingBatch
 from giq.engine.memory import KvLayout
@@ -44,8 +44,8 @@ class Plan:
     """
 
     decoding: int
-    chunks: list[tuple[Sequence, int, int]] = field(default_factory=list)
-    preempted: list[Segment] = field(default_factory=list)
+    chunks: list[tuple[Sequence, int, int]]
+    preempted: list[Segment]
 
 
 class Scheduler:
@@ -85,11 +85,13 @@ class Scheduler:
 
     def plan(self, now: float) -> Plan:
         """Admit, preempt and give blocks for the next step."""
-        preempted = self._make_room(now)
+        due = self.decoding.blocks_due(self.step)
+        preempted = self._make_room(now) if due > self.free_blocks else []
+        self.free_blocks -= self.decoding.blocks_due(self.step) if preempted else due
         plan = Plan(self.decoding.count, [], preempted)
-        budget = self.limits.max_num_batched_tokens - self.decoding.count
+        budget = self.limits.max_num_batched_tokens - plan.decoding
         if self._partial is not None:
-            budget -= self._continue_partial(plan, budget, now)
+            budget -= self._continue_partial(plan, self._partial, budget, now)
         if self.waiting and not preempted:
             self._admit(plan, budget, now)
         return plan
@@ -126,7 +128,8 @@ class Scheduler:
         self.fullest = self.free_blocks
         self.step += steps
         self.decoding.pass_steps(steps, self.step)
-        done = [self._release(sequence, now) for sequence in self.decoding.pop_ended(self.step)]
+        ended = self.decoding.pop_ended(self.step)
+        done = [self._release(sequence, now) for sequence in ended] if ended else []
         for sequence, _, count in plan.chunks:
             sequence.computed += count
             if sequence.computed == sequence.target:
@@ -146,19 +149,14 @@ class Scheduler:
         self._leave(sequence)
 
     def _make_room(self, now: float) -> list[Segment]:
-        """Blocks for one token of every decoding sequence; preempts from the last admitted on until they are free."""
+        """Preempt from the last admitted on, until one token of every sequence left has its block."""
         preempted: list[Segment] = []
-        due = self.decoding.blocks_due(self.step)
-        while due > self.free_blocks:
+        while self.decoding.blocks_due(self.step) > self.free_blocks:
             preempted.append(self._preempt(now))
-            due = self.decoding.blocks_due(self.step)
-        self.free_blocks -= due
         return preempted
 
-    def _continue_partial(self, plan: Plan, budget: int, now: float) -> int:
+    def _continue_partial(self, plan: Plan, sequence: Sequence, budget: int, now: float) -> int:
         """The next chunk of the prompt that was cut in the step before; its tokens."""
-        sequence = self._partial
-        assert sequence is not None  # noqa: S101 - asked by the caller
         count = min(sequence.target - sequence.computed, budget)
         if count == 0:
             return 0

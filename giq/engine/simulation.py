@@ -37,7 +37,8 @@ class Simulation:
 def simulate(spec: EngineSpec, schedule: Schedule, begun: int = 0) -> Simulation:
     """Serve all of *schedule* and let it drain: the same spec and schedule give the same records.
 
-    The first *begun* requests find the KV of their prompt (all but its last token) in the cache. A request whose prompt and output exceed the served context is refused at once, as vLLM does.
+    The first *begun* requests find the KV of their prompt (all but its last token) in the cache. A request whose
+    prompt and output exceed the served context is refused at once, as vLLM does.
     """
     run = _Run(spec, schedule, begun)
     run.drive()

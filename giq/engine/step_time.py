@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from giq.catalog.models import BYTES_PER_VALUE, Model
 from giq.engine.spec import EngineSpec
@@ -16,8 +17,7 @@ LOGIT_VALUE_BYTES = 2.0
 """Embedding and output matrix stay in 16 bits in quantised checkpoints."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What one step computes, over all accelerators.
 
     `tokens` are computed (a chunk's and one a decoding sequence), `sequences` sampled. `full_tokens` of KV cache
@@ -203,7 +203,7 @@ def window_pairs(start: int, count: int, window: int) -> int:
 
 def total(works: Sequence[Work]) -> Work:
     """The sum of several pieces of work that are done in one step."""
-    return Work(*(sum(getattr(work, field.name) for work in works) for field in fields(Work)))
+    return Work(*map(sum, zip(*works, strict=True)))
 
 
 def _layers(model: Model) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from giq.curve.requests import Record
 from giq.errors import ServerError
 from giq.load.endpoint import KEY_VARIABLES, Endpoint
-from giq.load.identity import OPTIONAL_FIELDS, ServerIdentity
+from giq.load.identity import FULL_FORM, ServerIdentity
 from giq.load.probe import ask_once
 from giq.load.request_bytes import BodyWriter, Request
 from giq.load.tokenizer import ServerTokenizer
@@ -19,13 +19,10 @@ from giq.workload.workload import Sampling
 GUESSED_IDS = np.arange(300, 1300, dtype=np.int32)
 """Ids that are ordinary tokens in every large vocabulary: above the special ones and the single bytes."""
 
-FULL = frozenset(OPTIONAL_FIELDS) - {"return_token_ids"}
-"""Token ids make answers longer; they are asked for only where the usage of each chunk is not told."""
-
 LADDER: tuple[frozenset[str], ...] = (
-    FULL,
-    FULL - {"cache_salt"},
-    FULL - {"cache_salt", "continuous_usage_stats"},
+    FULL_FORM,
+    FULL_FORM - {"cache_salt"},
+    FULL_FORM - {"cache_salt", "continuous_usage_stats"},
     frozenset({"ignore_eos", "seed", "stream_options"}),
     frozenset({"seed", "stream_options"}),
     frozenset({"stream_options"}),
@@ -36,6 +33,8 @@ LADDER: tuple[frozenset[str], ...] = (
 PROBE_INPUT, PROBE_OUTPUT = 16, 2
 LONGER_INPUT = 64
 REFUSALS = (400, 404, 405, 409, 415, 422, 501)
+REFUSED_IN_STREAM = ("BadRequestError", "invalid_request_error", "ValueError", "400")
+"""How some servers (vLLM, for a token id that it does not know) refuse a request after status 200."""
 
 
 async def find_form(endpoint: Endpoint, identity: ServerIdentity, tokenizer: ServerTokenizer) -> ServerIdentity:
@@ -100,7 +99,7 @@ async def _ask(endpoint: Endpoint, identity: ServerIdentity, input_tokens: int) 
     record = await ask_once(endpoint, Request(0, data, input_tokens, PROBE_OUTPUT))
     if record.outcome == "ok":
         return record
-    if record.http_status in REFUSALS:
+    if record.http_status in REFUSALS or record.error_kind in REFUSED_IN_STREAM:
         return None
     if record.http_status in (401, 403):
         raise ServerError(

@@ -15,6 +15,10 @@ OPTIONAL_FIELDS = (
 )  # fmt: skip
 """The fields of a request that some servers refuse; `continuous_usage_stats` lives inside `stream_options`."""
 
+FULL_FORM = frozenset(OPTIONAL_FIELDS) - {"return_token_ids"}
+"""What a request holds if the server takes it. Token ids make answers longer: they are asked for only where the
+usage of each chunk is not told."""
+
 
 @dataclass(frozen=True, eq=False)
 class ServerIdentity:
@@ -41,5 +45,5 @@ class ServerIdentity:
     busy: float | None
     words: tuple[str, ...] = ()
     overhead_tokens: int = 0
-    fields: frozenset[str] = frozenset(OPTIONAL_FIELDS)
+    fields: frozenset[str] = FULL_FORM
     metric_names: MetricNames | None = None

@@ -81,8 +81,6 @@ class Sender:
 
     async def run(self, start: Starter) -> Tally:
         """Send everything; the totals."""
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._broken)
         await self._connections.resolve()
         tasks = [self._task(self._spare.run())]
         self._spare.wake()
@@ -106,23 +104,26 @@ class Sender:
             self._loop.close()
             await _cancel([*tasks, *self._opening])
             await self._connections.close()
-            loop.set_exception_handler(None)
             self._failed.cancel()
         return self._tally
 
     def send(self, scheduled_ns: int) -> bool:
         """Send the next request, which fell due at *scheduled_ns*; False when there is none, or sending is over."""
-        request = None if self._over else self._ahead.take()
-        if request is None:
-            return False
-        exchange = Exchange(request, scheduled_ns)
-        connection = self._connections.take()
-        if connection is None:
-            self._open_for(exchange)
-        else:
-            self._hand_over(connection, exchange)
-        if self._ahead.lacks:
-            self._spare.wake()
+        try:
+            request = None if self._over else self._ahead.take()
+            if request is None:
+                return False
+            exchange = Exchange(request, scheduled_ns)
+            connection = self._connections.take()
+            if connection is None:
+                self._open_for(exchange)
+            else:
+                self._hand_over(connection, exchange)
+            if self._ahead.lacks:
+                self._spare.wake()
+        except BaseException as error:  # in a callback of the event loop, which would go on without it
+            self._fail(error)
+            raise
         return True
 
     def end_sending(self, ending: Ending) -> None:
@@ -263,14 +264,6 @@ class Sender:
 
     def _check(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
-
-    def _broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback failed: that is no matter of the server's, so the point cannot go on."""
-        error = context.get("exception")
-        if error is None or isinstance(error, OSError):
-            loop.default_exception_handler(context)
-        else:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

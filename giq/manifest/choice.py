@@ -7,10 +7,10 @@ from giq.catalog.catalog import Catalog
 from giq.catalog.configuration import UNKNOWN, ServingConfiguration
 from giq.catalog.models import Weights
 from giq.catalog.prices import Price, PricingModel
-from giq.curve.operating_point import OperatingPoint
 from giq.curve.point import Estimate, Evidence, HardwareSource
 from giq.documents import Entry, Name, NonNegative, Positive, PositiveInt
 from giq.errors import UnknownNameError, UsageError
+from giq.recommend.levels import Level
 from giq.recommend.recommendation import Row
 from giq.recommend.requirement import Requirement, workload_words
 
@@ -83,7 +83,7 @@ def choice_of(row: Row, requirement: Requirement, catalog: Catalog) -> ServingCh
         workload=workload_words(requirement.workload),
         targets=tuple(map(str, requirement.targets)),
         capacity=row.capacity,
-        levels=_levels(point),
+        levels=tuple(map(_level, (*row.levels, point))),
         latency_p99_s=point.metric("latency", "p99"),
         replicas=row.replicas or 1,
         pricing_model=requirement.pricing_model,
@@ -104,17 +104,11 @@ def _weights(name: str, precision: str, catalog: Catalog) -> tuple[Weights | Non
     return found, model.gated
 
 
-def _levels(point: OperatingPoint) -> tuple[LoadLevel, ...]:
-    """What the measured points below *point*, and the operating point itself, show."""
-    below = [
-        LoadLevel(rate_rps=rate, running=other.running_mean, waiting=other.waiting_mean, kv_usage=other.kv_usage_mean)
-        for rate, other in zip(point.axis.rates, point.axis.points, strict=True)
-        if 0 < rate < point.rate_rps
-    ]
-    last = LoadLevel(
-        rate_rps=point.rate_rps,
-        running=point.running_mean,
-        waiting=point.waiting_mean,
-        kv_usage=point.kv_usage_mean,
+def _level(level: Level) -> LoadLevel:
+    """What the server's metrics show at one rate of the curve."""
+    return LoadLevel(
+        rate_rps=level.rate_rps,
+        running=level.running_mean,
+        waiting=level.waiting_mean,
+        kv_usage=level.kv_usage_mean,
     )
-    return (*below, last)

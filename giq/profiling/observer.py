@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from giq.curve.point import Point
-from giq.load.client import Progress
+from giq.load.job import Progress
 from giq.workload.workload import Load
 
 

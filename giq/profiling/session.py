@@ -8,6 +8,8 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
 from giq import __version__
 from giq.catalog import MetricNames
@@ -20,14 +22,16 @@ from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
 from giq.documents import replace
 from giq.errors import Interrupted, ServerError, UsageError
-from giq.load.client import Hooks, LoadJob, LoadResult, run_load
 from giq.load.endpoint import Endpoint
 from giq.load.identity import ServerIdentity
+from giq.load.job import Hooks, LoadJob, LoadResult
+from giq.load.workers import run_workers
 from giq.profiling.configuration import Measured
 from giq.profiling.observer import Observer
 from giq.profiling.options import ProfileOptions
 from giq.profiling.stopping import expected_seconds, stop_for
-from giq.store.run import Run
+from giq.store.journal import Journal
+from giq.store.run import Run, open_run
 from giq.workload.schedule import Schedule, make_schedule
 from giq.workload.trace import Trace
 from giq.workload.workload import Load, Stop
@@ -184,21 +188,25 @@ async def _measure_point(
         sampling=options.workload.sampling, zero_ns=session.zero_ns,
     )  # fmt: skip
     samples: list[Sample] = []
-    journal, server_journal = run.journal(point_id), run.server_journal(point_id)
+    server_journal = run.server_journal(point_id)
 
     def keep_samples(batch: list[Sample]) -> None:
         samples.extend(batch)
         server_journal.append(batch)
 
-    hooks = Hooks(
-        records=journal.append, samples=keep_samples, progress=observer.progress, stop=signals.stop, quit=signals.quit
-    )
+    hooks = Hooks(samples=keep_samples, progress=observer.progress, stop=signals.stop, quit=signals.quit)
     try:
-        result = await run_load(job, hooks)
+        result = await run_workers(job, hooks, options.workers, partial(worker_journal, run.path, point_id))
     finally:
-        journal.close()
         server_journal.close()
+    for reason in result.reasons:
+        observer.warn(reason)
     return _save(session, point_id, load, (result, samples))
+
+
+def worker_journal(run_path: Path, point_id: str, worker_id: int) -> Journal:
+    """The journal of one worker, made in its own process."""
+    return open_run(run_path).journal(point_id, worker_id)
 
 
 def _refuse_too_long(schedule: Schedule, identity: ServerIdentity) -> None:

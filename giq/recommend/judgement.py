@@ -14,7 +14,7 @@ from giq.curve.saturation import saturation
 from giq.recommend.candidates import known_accelerator, shape_of
 from giq.recommend.cost import over_capacity, replica_hours, replicas_for, token_cost
 from giq.recommend.eligible import rejection
-from giq.recommend.levels import Level, busiest, levels_to
+from giq.recommend.levels import levels_below, operating_level, tokens_per_request
 from giq.recommend.notes import capacity_note, evidence_note, miss_note, origin, price_note, unusable_note
 from giq.recommend.recommendation import Rejection, Row
 from giq.recommend.requirement import Requirement
@@ -22,11 +22,13 @@ from giq.recommend.requirement import Requirement
 
 @dataclass(frozen=True)
 class Bill:
-    """What the units for a requirement cost, and per million tokens; None where it cannot be known."""
+    """What one unit carries in tokens a second, and what the units asked for cost; None where it cannot be known."""
 
-    shape: Shape | None
-    price: Price | None
+    input_tps: float
+    output_tps: float
     replicas: int | None
+    shape: Shape | None
+    price: Price | None = None
     usd_per_hour: Estimate | None = None
     usd_per_million_output: Estimate | None = None
     usd_per_million_input: Estimate | None = None
@@ -44,8 +46,8 @@ def judge(
     if rate is None or rate.value <= 0:
         return _refused(curve, found)
     rests_on, stable = origin(curve), saturation(curve)
-    levels = levels_to(curve, rate.value)
-    bill = _bill(curve, rate, busiest(levels, requirement.output_input_ratio), requirement, catalog)
+    point = operating_level(curve, rate.value)
+    bill = _bill(curve, rate, requirement, catalog)
     notes = (
         evidence_note(curve, rests_on),
         capacity_note(found, stable),
@@ -66,8 +68,10 @@ def judge(
         limiting=None if found.limiting is None else str(found.limiting),
         joint_attainment=found.joint_attainment,
         saturation=stable.rate if stable.reached else None,
-        operating_point=levels[-1],
-        levels=levels,
+        input_tps=bill.input_tps,
+        output_tps=bill.output_tps,
+        operating_point=point,
+        levels=levels_below(curve, point.rate_rps),
         replicas=bill.replicas,
         usd_per_hour=bill.usd_per_hour,
         usd_per_million_output=bill.usd_per_million_output,
@@ -85,26 +89,25 @@ def _refused(curve: Curve, found: Capacity) -> Rejection:
     return rejection(curve, found.reason, miss_note(miss), shortfall if 0 < shortfall < float("inf") else None)
 
 
-def _bill(curve: Curve, rate: Estimate, at: Level, requirement: Requirement, catalog: Catalog) -> Bill:
-    """The cost of the units that carry the rate asked for (without one: of one unit), and of tokens at level *at*."""
+def _bill(curve: Curve, rate: Estimate, requirement: Requirement, catalog: Catalog) -> Bill:
+    """The cost of the units that carry the rate asked for (without one: of one unit), and of tokens at capacity."""
     asked, spare = requirement.request_rate_rps, requirement.spare_replicas
-    replicas = None if asked is None else replicas_for(asked, rate.value, spare)
-    shape = shape_of(curve.config, requirement, catalog)
-    price = _price(curve, shape, requirement, catalog)
-    if price is None:
-        return Bill(shape, None, replicas)
-    hourly = price.usd_per_hour
+    input_tps, output_tps = (rate.value * tokens for tokens in tokens_per_request(curve))
     bill = Bill(
-        shape=shape,
-        price=price,
-        replicas=replicas,
-        usd_per_hour=Estimate(value=hourly) if asked is None else replica_hours(hourly, asked, rate, spare),
+        input_tps=input_tps,
+        output_tps=output_tps,
+        replicas=None if asked is None else replicas_for(asked, rate.value, spare),
+        shape=shape_of(curve.config, requirement, catalog),
     )
-    if not at.output_tps or at.input_tps is None:
+    price = _price(curve, bill.shape, requirement, catalog)
+    if price is None:
         return bill
-    tokens = token_cost(hourly, at.input_tps, at.output_tps, requirement.output_input_ratio)
+    hourly = price.usd_per_hour
+    tokens = token_cost(hourly, input_tps, output_tps, requirement.output_input_ratio)
     return replace(
         bill,
+        price=price,
+        usd_per_hour=Estimate(value=hourly) if asked is None else replica_hours(hourly, asked, rate, spare),
         usd_per_million_output=over_capacity(tokens.output, rate),
         usd_per_million_input=over_capacity(tokens.input, rate),
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from giq.curve.curve import Curve
 from giq.curve.load_axis import load_axis
 from giq.curve.operating_point import OperatingPoint, operating_point
-from giq.curve.point import METRICS, STATISTICS
-from giq.documents import Entry
+from giq.curve.point import METRICS, STATISTICS, Point
+from giq.documents import Entry, replace
 
 
 class Level(Entry, frozen=True, kw_only=True):
@@ -33,27 +33,41 @@ class Level(Entry, frozen=True, kw_only=True):
         return self.latencies_s.get(f"{name}_{statistic}")
 
 
-def levels_to(curve: Curve, rate_rps: float) -> tuple[Level, ...]:
-    """The levels at every measured rate below *rate_rps*, and last the one at it.
-
-    Where it lies beyond what was measured, the last is the one at the nearest end.
-    """
+def operating_level(curve: Curve, rate_rps: float) -> Level:
+    """The level at *rate_rps*, with its latencies; at the nearest end of what was measured where it lies beyond."""
     rates = load_axis(curve).rates
-    top = min(max(rate_rps, rates[0]), rates[-1])
-    return tuple(_level(operating_point(curve, rate)) for rate in sorted({*(r for r in rates if r < top), top}))
+    point = operating_point(curve, min(max(rate_rps, rates[0]), rates[-1]))
+    named = {(name, statistic): point.metric(name, statistic) for name in METRICS for statistic in STATISTICS}
+    latencies = {
+        f"{name}_{statistic}": value
+        for (name, statistic), value in named.items()
+        if value is not None and math.isfinite(value)
+    }
+    return replace(_level(point), latencies_s=latencies)
 
 
-def busiest(levels: Sequence[Level], ratio: float) -> Level:
-    """The level with the most tokens a second, an output token counting *ratio* times an input token.
+def levels_below(curve: Curve, rate_rps: float) -> tuple[Level, ...]:
+    """The levels at every measured rate below *rate_rps*, in order of rate, without latencies."""
+    rates = sorted({rate for rate in load_axis(curve).rates if rate < rate_rps})
+    return tuple(_level(operating_point(curve, rate)) for rate in rates)
 
-    That is the last one but for noise: a unit that may run at the last rate may also run at a lower one, so a
-    dip measured at the last never makes its tokens dearer.
+
+def tokens_per_request(curve: Curve) -> tuple[float, float]:
+    """Mean input and output tokens of a request, over all valid points weighted by their requests.
+
+    Capacity times these are the token rates at capacity: read off single points, their noise could make tokens
+    dearer at a higher rate than at a lower one.
     """
-    return max(levels, key=lambda level: (level.input_tps or 0.0) / ratio + (level.output_tps or 0.0))
+    points = curve.valid_points
+    weights = [max(point.n_requests, 1) for point in points]
+
+    def mean(of: Callable[[Point], float]) -> float:
+        return sum(of(point) * weight for point, weight in zip(points, weights, strict=True)) / sum(weights)
+
+    return mean(lambda point: point.input_tokens_mean), mean(lambda point: point.output_tokens_mean)
 
 
 def _level(point: OperatingPoint) -> Level:
-    named = {(name, statistic): point.metric(name, statistic) for name in METRICS for statistic in STATISTICS}
     return Level(
         rate_rps=point.rate_rps,
         input_tps=point.input_tps,
@@ -62,10 +76,5 @@ def _level(point: OperatingPoint) -> Level:
         running_mean=point.running_mean,
         waiting_mean=point.waiting_mean,
         kv_usage_mean=point.kv_usage_mean,
-        latencies_s={
-            f"{name}_{statistic}": value
-            for (name, statistic), value in named.items()
-            if value is not None and math.isfinite(value)
-        },
         point_ids=point.point_ids,
     )

@@ -21,8 +21,9 @@ class Row(Entry, frozen=True, kw_only=True):
     `rank` counts from 1 and is None where there is no price (shown, never ranked). `shape` is the machine
     that was priced, None where GKE has none. `capacity` is in requests/s per unit; `lower_bound` says that
     the targets were still met at the highest load of the curve. `replicas` is None without a request rate;
-    `usd_per_hour` is that of all replicas (without a rate: of one unit). Token costs hold at capacity, which is
-    `operating_point`; `levels` are those of the curve up to it, which is the last.
+    `usd_per_hour` is that of all replicas (without a rate: of one unit). Token costs hold at capacity, where
+    one unit takes `input_tps` and makes `output_tps` (capacity times the mean lengths); `operating_point` is
+    what the curve shows there, `levels` what it has below.
     `tie_with` is the rank above whose cost the intervals cannot tell from this one.
     """
 
@@ -39,6 +40,8 @@ class Row(Entry, frozen=True, kw_only=True):
     limiting: str | None = None
     joint_attainment: float | None = None
     saturation: Estimate | None = None
+    input_tps: float
+    output_tps: float
     operating_point: Level
     levels: tuple[Level, ...]
     replicas: PositiveInt | None = None

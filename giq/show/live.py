@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from giq.curve.point import Point
-from giq.load.client import Progress as LoadProgress
+from giq.load.job import Progress as LoadProgress
 from giq.show.points import FLAG_MEANINGS
 from giq.show.terminal import talk_console
 from giq.units import format_rate, format_seconds, format_span

@@ -74,14 +74,15 @@ def _columns(percentile: str) -> tuple[Column, ...]:
 
 def _row(row: Row, percentile: str) -> dict[str, Any]:
     at = row.operating_point
-    return plain(row) | {
+    raw: dict[str, Any] = plain(row)
+    return raw | {
         "unit": _unit(row),
         "machine_type": row.shape.machine_type if row.shape else None,
         "usd_per_million_output": row.usd_per_million_output,
         "usd_per_million_input_value": row.usd_per_million_input.value if row.usd_per_million_input else None,
         "usd_per_hour": row.usd_per_hour,
         "capacity": row.capacity,
-        "output_tps": at.output_tps,
+        "output_tps": row.output_tps,
         "ttft_s": at.metric("ttft", percentile),
         "tpot_s": at.metric("tpot", percentile),
         "evidence": row.evidence,
@@ -94,7 +95,8 @@ def _row(row: Row, percentile: str) -> dict[str, Any]:
 
 
 def _rejection(item: Rejection) -> dict[str, Any]:
-    return plain(item) | {
+    raw: dict[str, Any] = plain(item)
+    return raw | {
         "unit": item.unit,
         "evidence": item.evidence,
         "reason": item.reason,

@@ -42,12 +42,7 @@ def points_table(rows: Sequence[PointRow]) -> Any:
 
 
 def _curve_columns(config: ServingConfiguration, workload: Workload) -> dict[str, Any]:
-    """What all rows of one curve share: identities, and flat copies of the common case.
-
-    Both are taken as they will be read back: a whole number given where a float is meant would make another id.
-    """
-    config = _config(config.canonical(), "")
-    workload = _workload(workload.canonical(), "")
+    """What all rows of one curve share: identities, and flat copies of the common case."""
     main = config.main
     flat = ("model", "precision", "server", "server_version", "accelerator", "machine_type", "topology", "hosts")
     return {

@@ -12,7 +12,7 @@ from .examples import CONFIG, WORKLOAD, manifest, point, record, sample
 
 WRITTEN = Path(__file__).parent / "version_1"
 CONFIG_ID = "f3f173cc04a08a2b"
-WORKLOAD_ID = "531c32445edde39a"
+WORKLOAD_ID = "d809cbb96dbd9ec5"
 
 
 def test_what_the_first_version_wrote_is_read_the_same() -> None:

@@ -1,0 +1,44 @@
+"""The curves at hand: those that ship and those in the results folder, after recovering what a crash left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from giq.curve.curve import Curve
+    from giq.errors import GiqError
+
+
+def recover_runs(results_dir: Path) -> None:
+    """Save the records that a killed run left in its journals, and say so."""
+    from giq.show.terminal import say
+    from giq.store.run import recover
+
+    if results_dir.is_dir():
+        for run_id in recover(results_dir, on_damage=_tell):
+            say(f"Recovered the records that run {run_id} left behind.")
+
+
+def curves_at_hand(results_dir: Path, location: str | None = None) -> list[Curve]:
+    """The curves at *location*, without one those that ship and those in *results_dir*.
+
+    A damaged file in a folder is told and passed over.
+
+    Raises:
+        DataError: *location* is not there, or is itself a damaged file.
+    """
+    from giq.catalog.shipped import shipped
+    from giq.store.database import read_curves
+
+    recover_runs(results_dir)
+    if location is not None:
+        return list(read_curves(location, on_damage=_tell))
+    folders = [folder for folder in (shipped("benchmarks"), results_dir) if folder.is_dir()]
+    return [curve for folder in folders for curve in read_curves(folder, on_damage=_tell)]
+
+
+def _tell(error: GiqError) -> None:
+    from giq.show.terminal import warn
+
+    warn(str(error))
