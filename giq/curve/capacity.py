@@ -200,9 +200,18 @@ def _met(curve: Curve, axis: LoadAxis, targets: Sequence[Target], limits: Sequen
         rate=estimate,
         status="met_beyond_range" if beyond else "met",
         limiting=limiting,
-        joint_attainment=None if missing is None else 1 - missing,
+        joint_attainment=None if missing is None else max(1 - missing, _surely_met(targets)),
         reason=_why(axis, limiting, beyond, rate),
     )
+
+
+def _surely_met(targets: Sequence[Target]) -> float:
+    """The least share of requests that meets all *targets* where each is met at its percentile (Boole's inequality).
+
+    Between two measured points the share is interpolated over what may be a cliff, the percentiles likewise; this
+    keeps the two from contradicting each other.
+    """
+    return max(0.0, 1 - sum(1 - target.percent / 100 for target in targets))
 
 
 def _interval(rate: float, limits: Sequence[_Limit], cap: Estimate | None, beyond: bool) -> Estimate:

@@ -86,18 +86,16 @@ class _Stream:
         self.finish_reason: str | None = None
         self.done = False
         self.error_body: list[bytes] = []
+        self._head: Head | None = None
         self._decompressor: Decompressor | None = None
         self._stamp = 0
 
     def take(self, stamp: int, piece: bytes) -> bool:
         """Read one piece; False when nothing after it can be believed."""
         self._stamp = stamp
-        head = self.reader.head
         try:
             for part in self.reader.feed(piece):
-                if head is None:
-                    head = self._begin()
-                self._body(head, part)
+                self._body(self._head or self._begin(), part)
         except (FramingError, StreamFormatError, EncodingError) as error:
             self.error = self.error or error.kind
             return False
@@ -122,7 +120,8 @@ class _Stream:
         return None if self.reader.head is None else self.reader.head.status
 
     def _begin(self) -> Head:
-        head = self.reader.head
+        """Look at the head, before the first part of the body."""
+        head = self._head = self.reader.head
         assert head is not None  # noqa: S101 - a body part never comes before it
         self._decompressor = decompressor(head.headers.get(b"content-encoding", b""))
         if head.status == 200 and head.headers.get(b"content-type", b"").lower().startswith(b"application/json"):
@@ -149,7 +148,7 @@ class _Stream:
             except ValueError:
                 raise StreamFormatError("error_event" if name == b"error" else "malformed_json") from None
             if name == b"error" or chunk.error is not None or chunk.object == "error":
-                raise StreamFormatError(error_kind(chunk) or "error_event")
+                raise StreamFormatError(error_kind(chunk, named=True) or "error")
             self._chunk(chunk)
 
     def _chunk(self, chunk: Chunk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
@@ -10,8 +11,9 @@ from typing import Any, Literal
 import aiohttp
 
 from giq.catalog.catalog import Catalog, load_catalog
+from giq.catalog.models import Model
 from giq.catalog.servers import MetricNames
-from giq.errors import DataError, ServerError
+from giq.errors import ServerError, UnknownNameError
 from giq.load.acceptance import find_form
 from giq.load.endpoint import KEY_VARIABLES, Endpoint, refuse_proxy
 from giq.load.http import open_session
@@ -51,7 +53,7 @@ async def inspect(endpoint: Endpoint, catalog: Catalog | None = None) -> ServerI
     async with open_session(endpoint, TIMEOUT_S) as session:
         models = await _models(session, endpoint)
         served = tuple(str(entry["id"]) for entry in models)
-        model = _chosen(endpoint, served)
+        model = _chosen(endpoint, models, catalog or load_catalog())
         about = next(entry for entry in models if entry["id"] == model)
         version = await _get(session, endpoint, "/version")
         metrics = await _get(session, endpoint, "/metrics")
@@ -118,18 +120,31 @@ def _refuse_status(status: int, endpoint: Endpoint) -> None:
         )  # fmt: skip
 
 
-def _chosen(endpoint: Endpoint, served: tuple[str, ...]) -> str:
-    """The model to be measured."""
+def _chosen(endpoint: Endpoint, models: Sequence[dict[str, Any]], catalog: Catalog) -> str:
+    """The name of the model to be measured: as asked for, else a served name that means the same model."""
+    served = tuple(str(entry["id"]) for entry in models)
     names = ", ".join(served)
-    if endpoint.model is None and len(served) == 1:
-        return served[0]
     if endpoint.model is None:
+        # A model served under several names has one root.
+        if len({str(entry.get("root", entry["id"])) for entry in models}) == 1:
+            return served[0]
         raise ServerError(f"several models are served: {names}", where=endpoint.url, hint="Choose one with --model.")
-    if endpoint.model not in served:
+    if endpoint.model in served:
+        return endpoint.model
+    meant = _known(endpoint.model, catalog)
+    same = [name for name in served if meant is not None and _known(name, catalog) == meant]
+    if not same:
         raise ServerError(
             f"the model {endpoint.model!r} is not served there", where=endpoint.url, hint=f"Served: {names}."
         )
-    return endpoint.model
+    return same[0]
+
+
+def _known(name: str, catalog: Catalog) -> Model | None:
+    try:
+        return catalog.model(name)
+    except UnknownNameError:
+        return None
 
 
 async def _get(session: aiohttp.ClientSession, endpoint: Endpoint, path: str, strict: bool = False) -> _Reply:
@@ -196,5 +211,5 @@ async def _with_metrics(endpoint: Endpoint, identity: ServerIdentity, catalog: C
 def _metric_names(version: str | None, catalog: Catalog | None) -> MetricNames | None:
     try:
         return (catalog or load_catalog()).server_version("vllm", version).metrics
-    except DataError:  # a version that is no number: the server's metrics are then not known
+    except UnknownNameError:  # a version that is no number: the server's metrics are then not known
         return None

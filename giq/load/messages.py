@@ -96,11 +96,14 @@ def read_chunk(data: bytes) -> Chunk:
         raise ValueError("nested too deeply") from None
 
 
-def error_kind(chunk: Chunk) -> str | None:
-    """A word for the error that *chunk* reports: its type or code, never its free text; None when it reports none."""
+def error_kind(chunk: Chunk, named: bool = False) -> str | None:
+    """A word for the error that *chunk* reports: its type or code, never its free text; None when it reports none.
+
+    *named*: it is known to be an error by the name of its event.
+    """
     if isinstance(chunk.error, dict):
         return _word(chunk.error.get("type")) or _word(chunk.error.get("code")) or "error"
-    if chunk.error is not None or chunk.object == "error":
+    if chunk.error is not None or chunk.object == "error" or named:
         return _word(chunk.type) or _word(chunk.code) or "error"
     return None
 

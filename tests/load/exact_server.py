@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic_ns
@@ -29,7 +30,7 @@ METRIC_NAMES = MetricNames(
     prefix_hits="vllm:prefix_cache_hits",
     ttft="vllm:time_to_first_token_seconds",
     e2e_latency="vllm:e2e_request_latency_seconds",
-    inter_token_latency="vllm:inter_token_latency_seconds",
+    inter_token_latency="vllm:inter_token_latency_seconds",  # noqa: S106 - a metric
 )
 
 
@@ -69,11 +70,6 @@ class Seen:
             return len(self.body["messages"][0]["content"].split()) + 2
         prompt = self.body["prompt"]
         return len(prompt.split()) if isinstance(prompt, str) else len(prompt)
-
-    @property
-    def number(self) -> int:
-        """A number that only this request's prompt has, for telling requests apart."""
-        return hash(json.dumps(self.body.get("prompt")))
 
 
 @dataclass
@@ -288,4 +284,4 @@ def usage(input_tokens: int, output_tokens: int) -> dict[str, int]:
 
 def token_id(word: str) -> int:
     """The id of a word in a vocabulary that has every word; ids from 1000 on."""
-    return 1000 + sum(ord(letter) * 31**place for place, letter in enumerate(word[:5])) % 30000
+    return 1000 + zlib.crc32(word.encode()) % 30000

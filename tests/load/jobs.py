@@ -57,21 +57,21 @@ def schedule(
 def identity(**changes: Any) -> ServerIdentity:
     """What inspecting an exact server finds."""
     ids: NDArray[np.int32] = np.arange(300, 1300, dtype=np.int32)
-    found: dict[str, Any] = dict(
-        server="vllm", version="0.32.0", models=("exact-model",), model="exact-model", max_model_len=4096,
-        simulated=None, metrics=True, rtt_s=0.0001, alphabet=ids, accepts_token_ids=True, busy=0.0,
-        metric_names=METRIC_NAMES,
-    )  # fmt: skip
+    found: dict[str, Any] = {
+        "server": "vllm", "version": "0.32.0", "models": ("exact-model",), "model": "exact-model",
+        "max_model_len": 4096, "simulated": None, "metrics": True, "rtt_s": 0.0001, "alphabet": ids,
+        "accepts_token_ids": True, "busy": 0.0, "metric_names": METRIC_NAMES,
+    }  # fmt: skip
     return ServerIdentity(**{**found, **changes})
 
 
 def job(server: ExactServer | str, asked: Schedule, **changes: Any) -> LoadJob:
     """A job for *server* (or a URL)."""
     url = server if isinstance(server, str) else server.url
-    given: dict[str, Any] = dict(
-        endpoint=Endpoint(url), identity=identity(), schedule=asked, seed=7, nonce=11, point_number=1, point_id="p001",
-        run_id="run-1",
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "endpoint": Endpoint(url), "identity": identity(), "schedule": asked, "seed": 7, "nonce": 11,
+        "point_number": 1, "point_id": "p001", "run_id": "run-1",
+    }  # fmt: skip
     return LoadJob(**{**given, **changes})
 
 

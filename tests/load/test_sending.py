@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from itertools import pairwise
 from time import monotonic_ns
 
 import pytest
@@ -115,7 +116,7 @@ def test_no_coordinated_omission() -> None:
     exact, heard, result = on_loop(work)
     records = heard.by_id()
     arrived = [seen.at_ns for seen in exact.seen]
-    assert max(later - earlier for earlier, later in zip(arrived, arrived[1:], strict=False)) < 100 * MS
+    assert max(later - earlier for earlier, later in pairwise(arrived)) < 100 * MS
     assert max(record.sent_ns - record.scheduled_ns for record in records) < 50 * MS
     latencies = [(record.end_ns or 0) - record.scheduled_ns for record in records]
     assert 900 * MS < max(latencies) < 1300 * MS
@@ -125,22 +126,22 @@ def test_no_coordinated_omission() -> None:
 
 def test_outcomes_tell_failures_apart() -> None:
     """Refusals, server errors, cuts, malformed streams and error events each have their own outcome and kind."""
+    limited = {"error": {"type": "rate_limit", "message": "sk-secret"}}
+    no_chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     cases = [
         (Behaviour(), "ok", None, 200),
-        (Behaviour(reply=(429, {"error": {"type": "rate_limit", "message": "sk-secret"}})), "http_error", "rate_limit", 429),
+        (Behaviour(reply=(429, limited)), "http_error", "rate_limit", 429),
         (Behaviour(reply=(500, {"detail": "oh"})), "http_error", "http_500", 500),
         (Behaviour(reply=(307, {})), "http_error", "redirect_not_followed", 307),
         (Behaviour(cut_after=2), "cut_off", "closed_in_answer", 200),
-        (Behaviour(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), "stream_error", "malformed_chunk", 200),
+        (Behaviour(raw=no_chunk), "stream_error", "malformed_chunk", 200),
         (Behaviour(raw=b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "stream_error", "malformed_head", None),
         (Behaviour(done=False), "ok", None, 200),
         (Behaviour(usage="none"), "ok", None, 200),
         (Behaviour(reply=(200, {"choices": [{"text": "all at once"}]})), "stream_error", "not_a_stream", 200),
     ]  # fmt: skip
 
-    exact, heard, result = held(
-        closed(1, len(cases)), behave=lambda seen, number: cases[number - 1][0], with_metrics=False
-    )
+    exact, heard, _ = held(closed(1, len(cases)), behave=lambda seen, number: cases[number - 1][0], with_metrics=False)
     got = [(record.outcome, record.error_kind, record.http_status) for record in heard.by_id()]
     assert got == [case[1:] for case in cases]
     assert len(exact.seen) == len(cases), "nothing is sent twice"
