@@ -23,17 +23,23 @@ def recover_runs(results_dir: Path) -> None:
 def curves_at_hand(results_dir: Path, location: str | None = None) -> list[Curve]:
     """The curves at *location*, without one those that ship and those in *results_dir*.
 
-    A damaged file in a folder is told and passed over.
+    A damaged file in a folder is told and passed over, as long as there are others.
 
     Raises:
-        DataError: *location* is not there, or is itself a damaged file.
+        DataError: *location* is not there, or nothing in it can be read.
     """
     from giq.catalog.shipped import shipped
     from giq.store.database import read_curves
 
     recover_runs(results_dir)
     if location is not None:
-        return list(read_curves(location, on_damage=_tell))
+        damages: list[GiqError] = []
+        found = list(read_curves(location, on_damage=damages.append))
+        if damages and not found:
+            raise damages[0]
+        for damage in damages:
+            _tell(damage)
+        return found
     folders = [folder for folder in (shipped("benchmarks"), results_dir) if folder.is_dir()]
     return [curve for folder in folders for curve in read_curves(folder, on_damage=_tell)]
 

@@ -29,6 +29,7 @@ from giq.cli.asked import (
     targets_of,
     workload_of,
 )
+from giq.units import parse_duration
 
 
 def _panel(panel: str, words: str) -> typer.models.OptionInfo:
@@ -68,6 +69,7 @@ def profile(
     request_rate: Annotated[str | None, _panel(LOADS, "Open loops in req/s, like 2,4,8 (no search).")] = None,
     requests: Annotated[int | None, _panel(LOADS, "Requests per explicit load.")] = None,
     duration: Annotated[str | None, _panel(LOADS, "Time per explicit load (default 60s).")] = None,
+    timeout: Annotated[str, _panel(LOADS, "Give a request up after this time.")] = "10m",
     seed: Annotated[int, _panel(LOADS, "Fixes arrivals, lengths and their order.")] = 0,
     workers: Annotated[int, _panel(LOADS, "Client processes.")] = 1,
     results_dir: ResultsOption = Path("results"),
@@ -100,6 +102,7 @@ def profile(
         loads=loads_of(concurrency, request_rate),
         stop=stop_of(requests, duration),
         seed=seed,
+        request_timeout_s=parse_duration(timeout),
         workers=workers,
         shared=shared,
     )

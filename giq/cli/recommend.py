@@ -151,5 +151,5 @@ def _tell(recommendation: Recommendation, form: OutputForm) -> None:
         write(recommendation_table(recommendation), form, console)
     if recommendation.rejected:
         write(rejected_table(recommendation), "table" if form == "csv" else form, talk_console())
-    for sentence in words(recommendation):
+    for sentence in words(recommendation, wide=form == "wide"):
         say(sentence, "dim")

@@ -18,6 +18,7 @@ PLATEAU_GAIN = 0.05
 
 _OVERLOADED = {"NOT_STEADY", "ERRORS", "TOO_FEW"}
 _LEAST_STEP = 1.25
+_Z90 = 1.645
 
 
 class Saturation(Entry, frozen=True, kw_only=True):
@@ -35,24 +36,31 @@ class Saturation(Entry, frozen=True, kw_only=True):
 def saturation(curve: Curve) -> Saturation:
     """The saturation point, estimated from the plateau of completions.
 
-    On the plateau are open-loop points `past_saturation` and the closed-loop rungs from which a doubling of
-    concurrency completed less than 5 % more. The plateau is the highest completion rate among them (overload
-    can only lower it), its interval from the growth of in-flight (open loop: what is not completed piles up) or
-    from the spread between the rungs. An unsteady point, one with errors or one with few requests counts here, since
-    its completions are real; one whose client was late or whose counters disagree does not.
+    On the plateau are open-loop points `past_saturation`, and closed-loop rungs from the first doubling of
+    concurrency on that completed less than 5 % more. Those within 5 % of the best of them are pooled (overload can
+    lower completions, and the best alone would be the luckiest). The interval is that of a Poisson count of all
+    their completions (wide for requests of equal length), or, where that is wider, of the growth of in-flight: what is
+    not completed piles up. The rate is not below what a valid open-loop point kept up with.
+
+    An unsteady point, one with errors or one with few requests counts here, since its completions are real; one
+    whose client was late or whose counters disagree does not.
     """
-    plateau = [found for point in curve.points if (found := _overloaded(point)) is not None]
-    rungs = _plateau_rungs(curve.points)
-    if rungs is not None:
-        plateau.append(rungs)
-    stable = [stable_rate(point) for point in curve.valid_points]
+    plateau = [point for point in curve.points if past_saturation(point) and not _spoilt(point)]
+    plateau += _plateau_rungs(curve.points)
     if not plateau:
-        return _not_reached(stable)
-    best = max(plateau, key=lambda estimate: estimate.value)
-    proven = [point.achieved_rps for point in curve.valid_points]
-    value = max([best.value, *proven])
-    rate = Estimate(value=value, lo=min(best.lo or 0.0, value), hi=max(best.hi or value, value))
-    return Saturation(rate=rate, reached=True, reason=f"completions level off at {format_rate(value)}")
+        return _not_reached([stable_rate(point) for point in curve.valid_points])
+    best = max(point.achieved_rps for point in plateau)
+    pooled = [point for point in plateau if point.achieved_rps >= (1 - PLATEAU_GAIN) * best]
+    window_s = sum(point.window_s for point in pooled)
+    completed = sum(point.achieved_rps * point.window_s for point in pooled)
+    rate = completed / window_s if window_s > 0 else best
+    below, above = _doubt(pooled)
+    width = rate * _Z90 / math.sqrt(completed) if completed > 0 else rate
+    kept_up = [min(point.achieved_rps, stable_rate(point)) for point in curve.valid_points if point.load_kind == "open"]
+    value = max([rate, *kept_up])
+    lo, hi = max(rate - max(width, below), 0.0), max(rate + max(width, above), value)
+    estimate = Estimate(value=value, lo=lo, hi=hi)
+    return Saturation(rate=estimate, reached=True, reason=f"completions level off at {format_rate(value)}")
 
 
 def past_saturation(point: Point) -> bool:
@@ -81,30 +89,27 @@ def gain_per_doubling(lower: Point, upper: Point) -> float:
     return float((upper.achieved_rps / lower.achieved_rps) ** (1 / doublings) - 1)
 
 
-def _overloaded(point: Point) -> Estimate | None:
-    """The plateau that one open-loop point past saturation shows."""
-    if not past_saturation(point) or _spoilt(point):
-        return None
-    rate, slope = point.achieved_rps, point.in_flight_slope
-    if slope is None or slope.lo is None or slope.hi is None:
-        return Estimate(value=rate)
-    return Estimate(value=rate, lo=max(0.0, rate - (slope.hi - slope.value)), hi=rate + (slope.value - slope.lo))
+def _doubt(pooled: Sequence[Point]) -> tuple[float, float]:
+    """By how much the completions of the pooled points may be lower and higher, as their in-flight's growth tells."""
+    slopes = [point.in_flight_slope for point in pooled if past_saturation(point) and point.in_flight_slope is not None]
+    known = [(slope.value, slope.lo, slope.hi) for slope in slopes if slope.lo is not None and slope.hi is not None]
+    if not known:
+        return 0.0, 0.0
+    below, above = sum(hi - value for value, _, hi in known), sum(value - lo for value, lo, _ in known)
+    return below / len(known), above / len(known)
 
 
-def _plateau_rungs(points: Sequence[Point]) -> Estimate | None:
-    """The plateau that closed-loop points show: the best of the last two on it, open above by the last gain."""
+def _plateau_rungs(points: Sequence[Point]) -> list[Point]:
+    """The closed-loop points from the first doubling of concurrency on that gained next to nothing."""
     rungs = sorted(
         (point for point in points if point.load_kind == "closed" and point.concurrency and not _spoilt(point)),
         key=lambda point: (point.concurrency or 0.0, point.achieved_rps, point.point_id),
     )
-    for lower, upper in pairwise(rungs):
-        if (upper.concurrency or 0.0) < _LEAST_STEP * (lower.concurrency or 0.0):
-            continue
-        gain = gain_per_doubling(lower, upper)
-        if gain < PLATEAU_GAIN and lower.achieved_rps > 0:
-            low, high = sorted([lower.achieved_rps, upper.achieved_rps])
-            return Estimate(value=high, lo=low, hi=high * (1 + max(gain, 0.0)))
-    return None
+    for place, (lower, upper) in enumerate(pairwise(rungs)):
+        apart = (upper.concurrency or 0.0) >= _LEAST_STEP * (lower.concurrency or 0.0)
+        if apart and lower.achieved_rps > 0 and gain_per_doubling(lower, upper) < PLATEAU_GAIN:
+            return rungs[place:]
+    return []
 
 
 def _spoilt(point: Point) -> bool:

@@ -12,10 +12,9 @@ from giq.errors import UsageError
 from giq.units import format_seconds
 
 TargetMetric = Literal["ttft", "itl", "tpot", "ntpot", "latency"]
-Percentile = Literal["p50", "p90", "p95", "p99"]
 
 TARGET_METRICS: tuple[TargetMetric, ...] = ("ttft", "itl", "tpot", "ntpot", "latency")
-PERCENTILES: tuple[Percentile, ...] = ("p50", "p90", "p95", "p99")
+PERCENTILES = ("p50", "p90", "p95", "p99")
 _SCHEDULED = {"ttft": "ttft_scheduled", "latency": "latency_scheduled"}
 
 
@@ -30,7 +29,7 @@ class Target(Entry, frozen=True):
 
     metric: TargetMetric
     seconds: float
-    percentile: Percentile = "p90"
+    percentile: str = "p90"
 
     def __post_init__(self) -> None:
         if self.metric not in TARGET_METRICS:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
-
-import msgspec
 
 from giq.catalog.accelerators import Accelerator
-from giq.documents import Entry, Name, NonNegative, replace
+from giq.documents import Entry, Name, NonNegative, Positive, replace
 
-Efficiency = Annotated[float, msgspec.Meta(gt=0, le=1)]
+SHARES = ("weight_read", "kv_read", "matrix", "expert_read", "expert_matrix", "prefill_attention", "link")
+"""The factors that are shares of a peak."""
 
 Z90 = 1.6449
 """Half-width of a central 90 % interval of the normal distribution, in standard deviations."""
@@ -27,18 +25,21 @@ class Calibration(Entry, frozen=True, kw_only=True):
     of the norm that joins reading weights and multiplying them (infinite: a hard roofline).
     `decode_sigma` and `prefill_sigma` are the standard deviations of the logarithm of the error in the terms
     that bound decoding (reading weights and KV, fixed costs) and prefill (matrix work, attention, request cost).
+
+    Raises:
+        ValueError: a share above 1.
     """
 
     calibration_id: Name
     rests_on: Name
-    weight_read: Efficiency
-    kv_read: Efficiency
-    matrix: Efficiency
-    expert_read: Efficiency
-    expert_matrix: Efficiency
-    prefill_attention: Efficiency
-    link: Efficiency
-    ridge: Annotated[float, msgspec.Meta(ge=1)]
+    weight_read: Positive
+    kv_read: Positive
+    matrix: Positive
+    expert_read: Positive
+    expert_matrix: Positive
+    prefill_attention: Positive
+    link: Positive
+    ridge: Positive
     step_s: NonNegative
     layer_s: NonNegative
     sequence_s: NonNegative
@@ -46,6 +47,11 @@ class Calibration(Entry, frozen=True, kw_only=True):
     reduce_s: NonNegative
     decode_sigma: NonNegative
     prefill_sigma: NonNegative
+
+    def __post_init__(self) -> None:
+        for name in SHARES:
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name} is {getattr(self, name):g}: more than all of the hardware's peak")
 
     def shifted(self, deviations: float) -> Calibration:
         """The same with every term slower by so many standard deviations (negative: faster)."""

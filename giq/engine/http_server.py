@@ -28,6 +28,9 @@ SERVER = f"giq-engine/{__version__}"
 KEEPALIVE_S = 5.0
 """An idle connection is closed after this time, as vLLM's own server does."""
 
+SHUTDOWN_S = 1.0
+"""What is in flight when the server is told to stop has this long to end."""
+
 LARGEST_BODY = 64 * 2**20
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Server": SERVER}
 _decode_object = json_decoder(dict[str, Any])
@@ -56,10 +59,14 @@ class EngineServer:
         self.engine = RealTimeEngine(self._spec)
         self._metrics = EngineMetrics(self._spec, self.engine, self.served.names[0])
         self._runner = web.AppRunner(
-            self._application(), handler_cancellation=True, access_log=None, keepalive_timeout=KEEPALIVE_S
+            self._application(),
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_S,
+            shutdown_timeout=SHUTDOWN_S,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, shutdown_timeout=1.0, backlog=4096)
+        site = web.TCPSite(self._runner, self._host, self._port, backlog=4096)
         try:
             await site.start()
         except OSError as error:

@@ -98,7 +98,7 @@ def usage_event(request: ApiRequest, identity: Identity) -> bytes:
 
 
 def error_event(body: dict[str, Any]) -> bytes:
-    """A refusal inside a stream: vLLM has sent its status before it looks at the ids. It has spaces, unlike all else."""
+    """A refusal inside a stream, whose status was sent before; with spaces, unlike vLLM's other events."""
     fields = ", ".join(f'"{name}": {encode_json(value).decode()}' for name, value in body["error"].items())
     return http_chunk(f'data: {{"error": {{{fields}}}}}\n\n')
 

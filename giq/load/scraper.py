@@ -59,8 +59,8 @@ class Scraper:
     def __init__(self, endpoint: Endpoint, names: MetricNames) -> None:
         self._endpoint = endpoint
         self._names = names
-        self._levels = _lines_of(names, histograms=False)
-        self._all = _lines_of(names, histograms=True)
+        self._levels = lines_of(names, histograms=False)
+        self._all = lines_of(names, histograms=True)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -146,7 +146,7 @@ def samples(reading: Reading, endpoint: Endpoint, run_id: str, point_id: str, ze
     return rows
 
 
-def _lines_of(names: MetricNames, histograms: bool) -> re.Pattern[str]:
+def lines_of(names: MetricNames, histograms: bool) -> re.Pattern[str]:
     """Finds the lines that are kept."""
     gauges = (names.running, names.waiting, names.kv_usage)
     counters = (

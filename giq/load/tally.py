@@ -122,10 +122,14 @@ def _widened(span: tuple[int, int] | None, value: int) -> tuple[int, int]:
 
 
 def _quantiles(values_ns: array[int]) -> tuple[float, float, float]:
-    """Median, 99th percentile and maximum, in seconds; zeros for no values."""
+    """Median, 99th percentile and maximum, in seconds; zeros for no values.
+
+    Percentiles are values that occurred, the lower one: one value that stands out among a hundred is no percentile.
+    """
     if not values_ns:
         return (0.0, 0.0, 0.0)
-    middle, high, top = np.quantile(np.frombuffer(values_ns, dtype=np.int64), [0.5, 0.99, 1.0]) / NS_PER_S
+    values = np.frombuffer(values_ns, dtype=np.int64)
+    middle, high, top = np.quantile(values, [0.5, 0.99, 1.0], method="lower") / NS_PER_S
     return (float(middle), float(high), float(top))
 
 

@@ -13,13 +13,13 @@ WORST_DELAY_SHARE = 0.02
 WORST_RATE_ERROR = 0.01
 WORST_LAG_S = 0.010
 WORST_CPU_SHARE = 0.95
-SHORTEST_CPU_S = 1.0
-"""Below this length the share of a core that was used says nothing."""
+SHORTEST_S = 1.0
+"""In less time than this neither a rate nor the share of a core that was used says anything."""
 
 
 def findings(load: Load, tally: Tally, lateness: Lateness) -> list[Finding]:
     """The flags that the client sets against itself, with reasons."""
-    found = [] if isinstance(load, ClosedLoad) else _generator_late(load.rate_rps, lateness)
+    found = [] if isinstance(load, ClosedLoad) else _generator_late(load.rate_rps, tally, lateness)
     found += _client_bound(tally, lateness)
     if tally.uncounted:
         found.append(Finding("COUNTERS_UNAVAILABLE", f"{tally.uncounted} answers came without token counts"))
@@ -28,7 +28,7 @@ def findings(load: Load, tally: Tally, lateness: Lateness) -> list[Finding]:
     return found
 
 
-def _generator_late(rate_rps: float, lateness: Lateness) -> list[Finding]:
+def _generator_late(rate_rps: float, tally: Tally, lateness: Lateness) -> list[Finding]:
     """Whether an open loop was late.
 
     That is a 99th percentile of sent − scheduled above 2 ms or 2 % of the mean gap between arrivals, whichever is
@@ -39,7 +39,8 @@ def _generator_late(rate_rps: float, lateness: Lateness) -> list[Finding]:
     if lateness.schedule_delay_p99_s > limit_s:
         delay_ms = lateness.schedule_delay_p99_s * 1e3
         found.append(f"requests were sent up to {delay_ms:.1f} ms late (p99; the limit is {limit_s * 1e3:.1f} ms)")
-    if lateness.rate_error > WORST_RATE_ERROR:
+    first_ns, last_ns = tally.scheduled_span or (0, 0)
+    if lateness.rate_error > WORST_RATE_ERROR and last_ns - first_ns >= SHORTEST_S * NS_PER_S:
         found.append(f"the rate of sending was {lateness.rate_error:.1%} off the schedule's")
     return [Finding("GENERATOR_LATE", reason) for reason in found]
 
@@ -49,7 +50,7 @@ def _client_bound(tally: Tally, lateness: Lateness) -> list[Finding]:
     if lateness.loop_lag_p99_s > WORST_LAG_S:
         found.append(f"the client's event loop was {lateness.loop_lag_p99_s * 1e3:.0f} ms late (p99)")
     elapsed_s = (tally.ended_ns - tally.started_ns) / NS_PER_S
-    if lateness.cpu_share > WORST_CPU_SHARE and elapsed_s >= SHORTEST_CPU_S:
+    if lateness.cpu_share > WORST_CPU_SHARE and elapsed_s >= SHORTEST_S:
         found.append(f"the client used {lateness.cpu_share:.0%} of its core")
     if tally.client_limited:
         found.append(f"{tally.client_limited} connections failed for want of open files or ports of the client")

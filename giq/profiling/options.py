@@ -6,7 +6,7 @@ import re
 
 from giq.catalog.configuration import EngineValue
 from giq.curve.targets import Target
-from giq.documents import Entry, PositiveInt
+from giq.documents import Entry, Positive, PositiveInt
 from giq.errors import UsageError
 from giq.workload.workload import Load, Stop, Workload
 
@@ -82,6 +82,7 @@ class ProfileOptions(Entry, frozen=True, kw_only=True):
     stop: Stop
     seed: int = 0
     workers: PositiveInt = 1
+    request_timeout_s: Positive = 600.0
     shared: bool = False
     max_points: PositiveInt = 16
     max_concurrency: PositiveInt = 1024

@@ -24,7 +24,7 @@ from giq.documents import replace
 from giq.errors import Interrupted, ServerError, UsageError
 from giq.load.endpoint import Endpoint
 from giq.load.identity import ServerIdentity
-from giq.load.job import Hooks, LoadJob, LoadResult
+from giq.load.job import Hooks, LoadJob, LoadResult, Timeouts
 from giq.load.workers import run_workers
 from giq.profiling.configuration import Measured
 from giq.profiling.observer import Observer
@@ -185,7 +185,7 @@ async def _measure_point(
     job = LoadJob(
         endpoint=session.endpoint, identity=session.identity, schedule=schedule, seed=options.seed,
         nonce=session.nonce, point_number=number, point_id=point_id, run_id=run.manifest.run_id,
-        sampling=options.workload.sampling, zero_ns=session.zero_ns,
+        sampling=options.workload.sampling, zero_ns=session.zero_ns, timeouts=Timeouts(total_s=options.request_timeout_s),
     )  # fmt: skip
     samples: list[Sample] = []
     server_journal = run.server_journal(point_id)

@@ -63,8 +63,8 @@ def estimate_curves(
     for done, (spec, found) in enumerate(zip(specs, _map(predict, specs, processes), strict=True), 1):
         if isinstance(found, str):
             rejected.append(_impossible(spec.config, found))
-        else:
-            curves.append(found)
+        else:  # with the caller's own configuration: a copy from another process prints its defaults too
+            curves.append(Curve(spec.config, requirement.workload, found.points))
         if progress is not None:
             progress(done, len(specs))
     return curves, rejected

@@ -13,12 +13,19 @@ from giq.show.table import Column, Table
 from giq.units import format_rate, format_seconds, format_usd
 
 
+ROWS_WITH_NOTES = 3
+
+
 def recommendation_table(recommendation: Recommendation) -> Table:
     """Rows in order of rank; costs and capacities with 90 % intervals."""
     asked = recommendation.requirement
     percentile = asked.targets[0].percentile if asked.targets else "p90"
     title = f"{asked.model}, {workload_words(asked.workload)}, {target_words(asked)}"
-    return Table(title, _columns(percentile), [_row(row, percentile) for row in recommendation.rows])
+    return Table(
+        title,
+        _columns(percentile, rated=asked.request_rate_rps is not None),
+        [_row(row, percentile) for row in recommendation.rows],
+    )
 
 
 def rejected_table(recommendation: Recommendation) -> Table:
@@ -32,8 +39,8 @@ def rejected_table(recommendation: Recommendation) -> Table:
     return Table("Not recommended", columns, [_rejection(item) for item in recommendation.rejected])
 
 
-def words(recommendation: Recommendation) -> Iterator[str]:
-    """What must be said beside the table: defaults, evidence, notes."""
+def words(recommendation: Recommendation, *, wide: bool) -> Iterator[str]:
+    """What must be said beside the table: defaults, evidence, and the notes of the first rows (*wide*: of all)."""
     if recommendation.defaults:
         yield f"Defaults: {'; '.join(recommendation.defaults)}."
     if any(row.evidence == "estimated" for row in recommendation.rows):
@@ -41,9 +48,11 @@ def words(recommendation: Recommendation) -> Iterator[str]:
             "Rows marked estimated are predicted by the simulated engine, not measured. "
             "Measure one with `giq profile` before you spend on it."
         )
-    for row in recommendation.rows:
-        for note in row.notes:
-            yield f"#{row.rank or '–'} {_unit(row)}: {note}"
+    shown = recommendation.rows if wide else recommendation.rows[:ROWS_WITH_NOTES]
+    for row in shown:
+        yield f"#{row.rank or '–'} {_unit(row)}: {'; '.join(row.notes)}."
+    if len(shown) < len(recommendation.rows):
+        yield "The notes of the other rows: -o wide."
     yield from recommendation.notes
     yield (
         "Token costs are equivalents for comparison: USD per hour over the tokens at capacity; "
@@ -51,16 +60,16 @@ def words(recommendation: Recommendation) -> Iterator[str]:
     )
 
 
-def _columns(percentile: str) -> tuple[Column, ...]:
+def _columns(percentile: str, *, rated: bool) -> tuple[Column, ...]:
     return (
         Column("rank", "#", right=True, fold=False),
         Column("unit", "Accelerator", fold=False),
         Column("machine_type", "Machine", fold=False),
         Column("usd_per_million_output", "USD/M output [90 %]", _usd, right=True),
-        Column("usd_per_million_input_value", "USD/M input", format_usd, right=True, fold=False),
+        Column("usd_per_million_input_value", "USD/M input", format_usd, right=True, wide=True),
         Column("usd_per_hour", "USD/hour", _usd, right=True),
-        Column("replicas", "Replicas", right=True, fold=False),
-        Column("capacity", "Capacity per unit [90 %]", _rate, right=True),
+        Column("replicas", "Replicas", right=True, fold=False, wide=not rated),
+        Column("capacity", "Capacity, req/s per unit [90 %]", _rate, right=True),
         Column("output_tps", "Output", lambda v: format_rate(v, "tok/s"), right=True, fold=False),
         Column("ttft_s", f"{percentile} TTFT", format_seconds, right=True, fold=False),
         Column("tpot_s", f"{percentile} TPOT", format_seconds, right=True, fold=False),
@@ -114,7 +123,7 @@ def _usd(value: Any) -> str:
 
 
 def _rate(value: Any) -> str:
-    return _with_interval(value, format_rate)
+    return _with_interval(value, lambda rate: format_rate(rate, "").strip())
 
 
 def _with_interval(value: Any, form: Any) -> str:

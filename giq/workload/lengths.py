@@ -50,8 +50,10 @@ def mean_length(lengths: Lengths) -> float:
     if lengths.distribution == "fixed" or lengths.spread == 0:
         return float(min(max(round(lengths.mean), low), high))
     if lengths.distribution == "normal":
-        return _clipped_normal_mean(lengths.mean, lengths.spread, low, high)
-    return _clipped_lognormal_mean(_log_mean(lengths), lengths.spread, low, high)
+        mean = _clipped_normal_mean(lengths.mean, lengths.spread, low, high)
+    else:
+        mean = _clipped_lognormal_mean(_log_mean(lengths), lengths.spread, low, high)
+    return min(max(mean, low), high)  # against rounding where the bounds are close
 
 
 def _bounds(lengths: Lengths) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def test_the_capacity_found_is_that_of_the_server(
     stable = saturation(make_curve(points))
     assert stable.reached
     if found.rate is None:
-        assert truth < 0.1 * limit
+        assert truth < 0.13 * limit  # rates below an eighth of the plateau are not tried
     else:
         assert found.rate.value <= truth * 1.1
         assert found.rate.value >= truth * 0.89

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from giq.curve import Record, Requests, Window, choose_window
-from giq.curve.in_flight import in_flight
+from giq.curve import Estimate, Record, Requests, Window, choose_window
+from giq.curve.in_flight import falls_behind, in_flight
 from giq.workload import ClosedLoad, OpenLoad
 
 Queue = Callable[..., Requests]
@@ -86,6 +86,25 @@ def test_short_closed_runs_are_steady(queue: Queue, slots: int, n: int) -> None:
     load = ClosedLoad(concurrency=slots)
     windows = [choose_window(queue(load, n, slots, 1.0, 0.5, seed), load) for seed in SEEDS]
     assert sum(not window.steady for window in windows) <= 2
+
+
+def test_closed_warm_up_lasts_until_as_many_have_ended_as_there_are_slots(queue: Queue) -> None:
+    """With requests of any length the window never begins before that, nor after half of what follows."""
+    load = ClosedLoad(concurrency=16)
+    for seed in SEEDS:
+        requests = queue(load, 400, 16, 1.0, 0.5, seed)
+        window, turned = choose_window(requests, load), int(np.sort(requests.end_ns)[15])
+        assert turned <= window.start_ns <= turned + 0.6 * (window.end_ns - turned)
+
+
+def test_a_sure_but_small_growth_is_no_overload() -> None:
+    """In-flight must grow by a quarter and by 2 % of the rate, and its interval leave out 0."""
+    rising, unsure = Estimate(value=1.0, lo=0.5, hi=1.5), Estimate(value=1.0, lo=-0.5, hi=2.5)
+    assert falls_behind(rising, mean=10.0, span_s=10.0, rate_rps=20.0)
+    assert not falls_behind(rising, mean=10.0, span_s=10.0, rate_rps=100.0)
+    assert not falls_behind(rising, mean=100.0, span_s=10.0, rate_rps=20.0)
+    assert not falls_behind(unsure, mean=10.0, span_s=10.0, rate_rps=20.0)
+    assert not falls_behind(None, mean=10.0, span_s=10.0, rate_rps=20.0)
 
 
 def test_a_closed_run_with_less_than_two_turns_is_not_steady(queue: Queue) -> None:

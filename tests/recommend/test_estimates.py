@@ -12,7 +12,7 @@ from giq.catalog.configuration import ServingConfiguration
 from giq.catalog.use_cases import Lengths
 from giq.curve.curve import Curve
 from giq.curve.targets import Target
-from giq.documents import replace
+from giq.documents import encode_json, replace
 from giq.errors import UnknownNameError
 from giq.recommend.answer import answer
 from giq.recommend.candidates import candidate_configurations
@@ -49,7 +49,9 @@ def test_curves_in_order_and_reasons(shipped: Catalog) -> None:
     assert [(item.unit, item.evidence) for item in rejected] == [("tpu-v5-lite-podslice ×1", "estimated")]
     assert "16.1 GB weights" in rejected[0].reason
     assert told == [(1, 2), (2, 2)]
-    assert estimate_curves(candidates, requirement, shipped, processes=2) == (curves, rejected)
+    again, _ = apart = estimate_curves(candidates, requirement, shipped, processes=2)
+    assert apart == (curves, rejected)
+    assert [encode_json(curve.config) for curve in again] == [encode_json(curve.config) for curve in curves]
 
 
 def test_too_long_for_the_context(shipped: Catalog) -> None:

@@ -130,7 +130,7 @@ def test_median_latencies_lie_in_the_histograms_median_buckets(saturated: Satura
 
 def test_no_valid_point_was_doubted_by_the_counters(saturated: Saturated) -> None:
     """Client and server agree after every point, and nobody else was served."""
-    flags = {flag for row in saturated.points.flags for flag in row}
+    flags = {flag for row in saturated.points["flags"] for flag in row}
 
     assert not flags & {"COUNTERS_DISAGREE", "FOREIGN_TRAFFIC", "COUNTERS_UNAVAILABLE", "ERRORS", "IMPLAUSIBLE"}
     assert saturated.points.valid.sum() >= 4

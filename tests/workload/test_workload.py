@@ -8,7 +8,7 @@ import pytest
 
 import giq.workload
 from giq.catalog.use_cases import Lengths
-from giq.documents import replace
+from giq.documents import decode_json, replace
 from giq.errors import UsageError
 from giq.workload import Arrival, ClosedLoad, OpenLoad, Workload, parse_arrival
 
@@ -39,9 +39,10 @@ def test_loads_are_printed_with_their_unit() -> None:
 
 
 def test_a_workload_is_named_by_its_content() -> None:
-    """Equal workloads have one id of 16 hex digits, and any change is another id."""
-    again = Workload(input_tokens=Lengths(mean=512), output_tokens=Lengths(mean=128))
-    assert again.workload_id == WORKLOAD.workload_id
+    """Equal workloads have one id, however they are spelled and wherever they come from; any change is another id."""
+    spelled = replace(WORKLOAD, arrival=parse_arrival("poisson"), input_tokens=Lengths(mean=512.0, spread=float("0.0")))
+    assert spelled.workload_id == WORKLOAD.workload_id
+    assert decode_json(WORKLOAD.canonical(), Workload, "a file").workload_id == WORKLOAD.workload_id
     assert re.fullmatch(r"[0-9a-f]{16}", WORKLOAD.workload_id)
     changed = [
         replace(WORKLOAD, use_case="chatbot"),
