@@ -53,9 +53,6 @@ class Counters:
         self.finished_by_reason = dict.fromkeys(FINISHED_REASONS, 0)
         self.prompt_tokens = 0
         self.generation_tokens = 0
-        self.preemptions = 0
-        self.steps = 0
-        self.step_tokens = 0
         self.ttft = Tally(TTFT_BUCKETS)
         self.latency = Tally(REQUEST_BUCKETS)
         self.queue = Tally(REQUEST_BUCKETS)
@@ -77,9 +74,3 @@ class Counters:
         self.finished_by_reason[reason] += 1
         self.latency.add(seconds)
         self.queue.add(queued)
-
-    def step(self, tokens: int, preemptions: int) -> None:
-        """A step computed *tokens*; *preemptions* is the total so far."""
-        self.steps += 1
-        self.step_tokens += tokens
-        self.preemptions = preemptions

@@ -26,7 +26,6 @@ class Hardware:
     """
 
     name: str
-    generation: str
     kind: Literal["gpu", "tpu", "cpu"]
     memory_bytes: float
     bandwidth_bytes_s: float
@@ -43,7 +42,6 @@ def hardware(accelerator: Accelerator, main: Component, precision: str) -> Hardw
     between_hosts = link if accelerator.kind == "tpu" else min(link, NETWORK_BYTES_S)
     return Hardware(
         name=accelerator.name,
-        generation=accelerator.generation,
         kind=accelerator.kind,
         memory_bytes=accelerator.memory_gb * 1e9 * share,
         bandwidth_bytes_s=accelerator.bandwidth_gb_s * 1e9 * share,

@@ -69,7 +69,11 @@ class EngineMetrics:
         rows = (
             (self._names.prompt_tokens, "Number of prefill tokens processed.", counters.prompt_tokens),
             (self._names.generation_tokens, "Number of generation tokens processed.", counters.generation_tokens),
-            (self._names.preemptions, "Cumulative number of preemption from the engine.", counters.preemptions),
+            (
+                self._names.preemptions,
+                "Cumulative number of preemption from the engine.",
+                self._engine.scheduler.preemptions,
+            ),
             (self._names.prefix_queries, "Prefix cache queries, in tokens.", counters.prompt_tokens),
             (self._names.prefix_hits, "Prefix cache hits, in tokens.", 0),
         )

@@ -67,8 +67,6 @@ class RealTimeEngine:
         """Stop; nothing is told any more."""
         if self._timer is not None:
             self._timer.cancel()
-        for job in self._jobs.values():
-            self._leaving.append(job)
 
     def _enter(self, job: Job, now: float) -> None:
         job.entry = None
@@ -92,7 +90,6 @@ class RealTimeEngine:
         self.lag_s = max(self.lag_s, self._loop.time() - due)
         emitting = self.scheduler.emitting(plan)
         done = self.scheduler.advance(plan, 1, due)
-        self.counters.step(plan.decoding + sum(count for _, _, count in plan.chunks), self.scheduler.preemptions)
         for sequence in emitting:
             self._emit(self._jobs[sequence.number], due)
         for sequence, stay in done:

@@ -226,7 +226,6 @@ class Scheduler:
         sequence.generated = sequence.given(self.step)
         sequence.target = sequence.prompt + sequence.generated
         sequence.computed, sequence.cached, sequence.entered = 0, 0, NEVER
-        sequence.preemptions += 1
         sequence.queued_at = now
         self.waiting.appendleft(sequence)
         self.preemptions += 1

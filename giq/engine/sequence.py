@@ -44,7 +44,6 @@ class Sequence:
     target: int = 0
     entered: int = NEVER
     ends: int = NEVER
-    preemptions: int = 0
 
     def context(self, step: int) -> int:
         """Tokens in the KV cache after *step* steps of the engine."""

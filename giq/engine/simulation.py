@@ -18,6 +18,7 @@ from giq.engine.spec import EngineSpec
 from giq.engine.step_time import step_time
 from giq.units import NS_PER_S
 from giq.workload.schedule import Schedule
+from giq.workload.workload import ClosedLoad
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class _Run:
         self._context = spec.max_model_len
         self._prompts = schedule.input_tokens.tolist()
         self._outputs = schedule.output_tokens.tolist()
-        self._closed = schedule.arrival_ns is None
+        self._closed = isinstance(schedule.load, ClosedLoad)
         self._until = math.inf if schedule.duration_ns is None else schedule.duration_ns / NS_PER_S
         self._arriving: deque[tuple[float, int]] = deque()  # when the scheduler sees it, request
         self._next = 0
@@ -121,12 +122,12 @@ class _Run:
                 self._send_next(now)
 
     def _send_first(self, schedule: Schedule) -> None:
-        if schedule.arrival_ns is None:
-            for _ in range(min(schedule.load.concurrency, len(schedule))):  # type: ignore[union-attr]
+        if isinstance(schedule.load, ClosedLoad):
+            for _ in range(min(schedule.load.concurrency, len(schedule))):
                 self._send_next(0.0)
-            return
-        for arrival in (schedule.arrival_ns / NS_PER_S).tolist():
-            self._send(arrival)
+        elif schedule.arrival_ns is not None:
+            for arrival in (schedule.arrival_ns / NS_PER_S).tolist():
+                self._send(arrival)
 
     def _send_next(self, now: float) -> None:
         """A slot fell free: the next request that is not refused takes it."""

@@ -23,6 +23,9 @@ from giq.engine.memory import (
 )
 from giq.errors import UsageError
 
+FITTING = ("auto", "-1", -1)
+"""Values of `max_model_len` that leave it to the server to serve what fits."""
+
 LIMIT_HINT = "Use more or larger accelerators, a smaller precision, or fewer max_num_seqs."
 
 
@@ -30,8 +33,7 @@ LIMIT_HINT = "Use more or larger accelerators, a smaller precision, or fewer max
 class EngineSpec:
     """A serving configuration resolved against the catalog.
 
-    `max_model_len` is the one asked for, else the model's own, cut to what the KV cache holds. `kv_bytes` is
-    the size of one value in the KV cache.
+    `max_model_len` is the one asked for, else the model's own, cut to what the KV cache holds.
     """
 
     config: ServingConfiguration
@@ -42,7 +44,6 @@ class EngineSpec:
     tp: int
     pp: int
     weights_bytes: float
-    kv_value_bytes: float
     layout: KvLayout
     memory: MemoryBudget
     max_num_batched_tokens: int
@@ -84,7 +85,6 @@ class EngineSpec:
             tp=main.tp,
             pp=main.pp,
             weights_bytes=weights,
-            kv_value_bytes=value_bytes,
             layout=layout,
             memory=budget,
             max_num_batched_tokens=arguments.max_num_batched_tokens,
@@ -116,6 +116,7 @@ class _Arguments:
 def _arguments(main: Component, defaults: dict[str, EngineValue]) -> _Arguments:
     """What is given, over the defaults of the server's version on this accelerator."""
     effective = {**defaults, **main.engine_args}
+    context = effective.get("max_model_len", "auto")
     found = _Arguments(
         max_num_batched_tokens=_whole("max_num_batched_tokens", effective.get("max_num_batched_tokens", 2048)),
         max_num_seqs=_whole("max_num_seqs", effective.get("max_num_seqs", 256)),
@@ -123,7 +124,7 @@ def _arguments(main: Component, defaults: dict[str, EngineValue]) -> _Arguments:
         gpu_memory_utilization=_number(
             "gpu_memory_utilization", effective.get("gpu_memory_utilization", 0.9), "a share of 1"
         ),
-        max_model_len=_whole("max_model_len", effective["max_model_len"]) if "max_model_len" in effective else None,
+        max_model_len=None if context in FITTING else _whole("max_model_len", context),
         kv_cache_dtype=main.kv_dtype or str(effective.get("kv_cache_dtype", "auto")),
         enforce_eager=effective.get("enforce_eager") in (True, "true", "True"),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -199,11 +198,6 @@ def window_pairs(start: int, count: int, window: int) -> int:
     """Query x key pairs of *count* tokens from position *start* on, each seeing itself and what is in its window."""
     inside = min(count, max(0, window - start))  # tokens whose whole past is in the window
     return inside * start + inside * (inside + 1) // 2 + (count - inside) * window
-
-
-def total(works: Sequence[Work]) -> Work:
-    """The sum of several pieces of work that are done in one step."""
-    return Work(*map(sum, zip(*works, strict=True)))
 
 
 def _layers(model: Model) -> tuple[int, int]:

@@ -79,6 +79,8 @@ class _Counters:
         self._before: Reading | None = None
         self._was_idle = True
         self.deltas: CounterDeltas | None = None
+        # A server that is shared with others never becomes idle: waiting for it would only cost time.
+        self._patience_s = 0.0 if job.identity.busy else IDLE_WAIT_S
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -87,7 +89,7 @@ class _Counters:
             yield
             return
         async with Scraper(self._job.endpoint, self._names) as scraper:
-            self._before, self._was_idle = await scraper.idle(IDLE_WAIT_S)
+            self._before, self._was_idle = await scraper.idle(self._patience_s)
             if self._before is not None:
                 self._deliver(self._before)
             watching = asyncio.ensure_future(scraper.watch(self._deliver))
@@ -104,7 +106,7 @@ class _Counters:
         """Read the counters again: once the server is idle, and then until they agree or it stays that they do not."""
         if self._names is None or self._before is None:
             return
-        limit_s = 1.0 if self._hooks.quit.is_set() else IDLE_WAIT_S
+        limit_s = min(1.0, self._patience_s) if self._hooks.quit.is_set() else self._patience_s
         async with Scraper(self._job.endpoint, self._names) as scraper:
             after, _ = await scraper.idle(limit_s)
             until = monotonic_ns() + round(SETTLE_S * 1e9)

@@ -18,8 +18,14 @@ from giq.load.job import LoadJob
 from giq.load.request_bytes import Request, RequestWriter
 
 SLICE_NS = 300_000
-BACKLOG_PIECES = 20_000
-"""A slice grows by SLICE_NS for each so many pieces that wait to be decoded (some 7 MB)."""
+BACKLOG_BYTES = 8 * 1024 * 1024
+"""A slice grows by SLICE_NS for each so many bytes of answers that wait to be decoded."""
+
+MOST_BYTES, LONG_SLICE_NS = 96 * 1024 * 1024, 12_000_000
+"""When so much waits, memory goes before exact times (the client is overloaded then, and says so)."""
+
+ANSWER_BYTES, PIECE_BYTES = 2_048, 400
+"""What an answer, and each piece of it, takes in memory, roughly."""
 
 MAX_AHEAD_BYTES = 64 * 1024 * 1024
 
@@ -68,14 +74,14 @@ class SpareTime:
         self._on_record = on_record
         self._waiting: deque[Exchange] = deque()
         self._current: Generator[None, None, Record] | None = None
-        self._pieces = 0
+        self._backlog = 0
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
 
     def decode(self, exchange: Exchange) -> None:
         """Decode an answer when there is time."""
         self._waiting.append(exchange)
-        self._pieces += len(exchange.pieces)
+        self._backlog += _size(exchange)
         self.wake()
 
     def wake(self) -> None:
@@ -99,11 +105,14 @@ class SpareTime:
         await self._idle.wait()
 
     def _slice(self) -> None:
-        until = monotonic_ns() + SLICE_NS * (1 + self._pieces // BACKLOG_PIECES)
+        """Make a request, decode a step of an answer, and so on by turns: neither keeps the other waiting."""
+        long = LONG_SLICE_NS * (self._backlog // MOST_BYTES)
+        until = monotonic_ns() + max(long, SLICE_NS * (1 + self._backlog // BACKLOG_BYTES))
         while monotonic_ns() < until:
-            if self._ahead.lacks:
+            makes = self._ahead.lacks
+            if makes:
                 self._ahead.make()
-            elif not self._decode_step():
+            if not self._decode_step() and not makes:
                 return
 
     def _decode_step(self) -> bool:
@@ -112,7 +121,7 @@ class SpareTime:
             if not self._waiting:
                 return False
             exchange = self._waiting.popleft()
-            self._pieces -= len(exchange.pieces)
+            self._backlog -= _size(exchange)
             self._current = decoding(self._answer(exchange))
         try:
             next(self._current)
@@ -142,3 +151,8 @@ class SpareTime:
             stamps=exchange.stamps,
             pieces=exchange.pieces,
         )
+
+
+def _size(exchange: Exchange) -> int:
+    """Roughly what an answer takes in memory, in bytes."""
+    return ANSWER_BYTES + PIECE_BYTES * len(exchange.pieces)

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -144,8 +145,10 @@ async def _until_ready(
 
 
 def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-15:]
-    return "\n".join(["The end of its log:", *lines])
+    lines = log.read_text(errors="replace").splitlines()
+    # The first error in words is mostly the cause; what follows are traces of what it brought down.
+    cause = [line for line in lines if re.search(r"\b[A-Z]\w*(Error|Exception): ", line)][:1]
+    return "\n".join([*(f"Its log says: {line}" for line in cause), "The end of its log:", *lines[-8:]])
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

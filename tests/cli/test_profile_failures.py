@@ -161,7 +161,8 @@ def test_a_server_that_refuses_all_load_ends_the_run(tmp_path: Path) -> None:
 
 def test_a_server_that_hangs_is_given_up(tmp_path: Path) -> None:
     """An answer that stalls ends as a timeout; the others count."""
-    server = ExactServer(behave=under_load(lambda number: Behaviour(stall_after=2 if number % 10 == 0 else None)))
+    behave = under_load(lambda number: Behaviour(stall_after=2 if number % 10 == 0 else None))
+    server = ExactServer(behave=behave, with_metrics=False)
 
     outcome = profile(server, tmp_path, *SHORT, "--timeout", "1s")
 
@@ -218,7 +219,7 @@ def test_a_full_disk_keeps_the_points_saved_before(tmp_path: Path) -> None:
     """When nothing more can be written the error says so and where; the points before are readable."""
     words = (*WORKLOAD, "--concurrency", "1,2,4,8,16", "--requests", "400")
 
-    outcome = profile(ExactServer(), tmp_path, *words, limit=60_000)
+    outcome = profile(ExactServer(), tmp_path, *words, limit=100_000)
 
     assert outcome.code == 1
     assert "run=" in outcome.stderr

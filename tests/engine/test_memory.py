@@ -61,7 +61,7 @@ def test_a_context_that_the_cache_cannot_hold_is_refused() -> None:
     """A context asked for must fit; one not asked for is cut to what does."""
     with pytest.raises(DoesNotFitError, match="with a context of 131,072 tokens"):
         engine("dense-70b", "big", tp=1, max_model_len=131072)
-    cut = engine("dense-70b", "big", tp=2, gpu_memory_utilization=0.6)
+    cut = engine("dense-70b", "big", tp=2, gpu_memory_utilization=0.6, max_model_len="auto")
     assert 1024 <= cut.max_model_len < cut.model.max_context
     assert cut.layout.blocks(cut.max_model_len) <= cut.memory.kv_blocks
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from giq.documents import replace
 from giq.engine.calibration import GPU_PRIOR, TPU_PRIOR, Z90
-from giq.engine.step_time import Work, bucket, floor, matrix_flops, read_bytes, step_time, total, window_pairs
+from giq.engine.step_time import Work, bucket, floor, matrix_flops, read_bytes, step_time, window_pairs
 from tests.engine.engines import engine
 
 CONFIGURATIONS = st.sampled_from(
@@ -76,7 +77,7 @@ def test_more_work_is_never_faster(configuration: tuple[str, str, int, int], one
     """A step that does the work of two steps takes at least as long as each (one accelerator deep)."""
     model, accelerator, tp, _ = configuration
     times = step_time(engine(model, accelerator, tp=tp))
-    both = times.seconds(total([one, other]))
+    both = times.seconds(Work(*map(sum, zip(one, other, strict=True))))
     assert both >= max(times.seconds(one), times.seconds(other))
 
 
@@ -144,3 +145,9 @@ def test_the_prior_states_the_doubt_of_published_comparisons() -> None:
         assert calibration.weight_read / slow.weight_read == pytest.approx(1.41, rel=0.01)
         assert calibration.matrix / slow.matrix == pytest.approx(2.0, rel=0.01)
     assert GPU_PRIOR.calibration_id != TPU_PRIOR.calibration_id
+
+
+def test_a_share_above_one_is_no_calibration() -> None:
+    """More than the hardware's peak cannot be fitted by mistake."""
+    with pytest.raises(ValueError, match="kv_read is 1.2"):
+        replace(GPU_PRIOR, kv_read=1.2)

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from server import VllmServer, is_installed
+from server import SETTINGS, VllmServer, is_installed
 
 GIQ = Path(sys.executable).parent / "giq"
 
@@ -53,7 +53,8 @@ def profile(server: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Pro
                 os.sched_setaffinity(0, {core})
 
         process = subprocess.run(
-            command, capture_output=True, text=True, timeout=1800, check=False, preexec_fn=pin if endpoint else None
+            command,
+            env=os.environ | SETTINGS, capture_output=True, text=True, timeout=1800, check=False, preexec_fn=pin if endpoint else None
         )
         folders = sorted(results.glob("run=*"))
         assert len(folders) == 1, process.stderr

@@ -218,6 +218,7 @@ def test_launch_starts_measures_and_stops_vllm(server: VllmServer, profile: Prof
     run = profile(
         "--launch", "--python", str(python), "--model", str(server.environment / "giq-tiny"),
         "--engine-arg", "load_format=dummy", "--engine-arg", "enforce_eager=true",
+        "--engine-arg", "gpu_memory_utilization=0.1",
         "--input-tokens", "32", "--output-tokens", "8", "--concurrency", "4", "--requests", "60",
         endpoint=False,
     )  # fmt: skip
