@@ -149,5 +149,5 @@ def test_the_prior_states_the_doubt_of_published_comparisons() -> None:
 
 def test_a_share_above_one_is_no_calibration() -> None:
     """More than the hardware's peak cannot be fitted by mistake."""
-    with pytest.raises(ValueError, match="kv_read is 1.2"):
+    with pytest.raises(ValueError, match=r"kv_read is 1\.2"):
         replace(GPU_PRIOR, kv_read=1.2)

@@ -54,7 +54,12 @@ def profile(server: VllmServer, tmp_path_factory: pytest.TempPathFactory) -> Pro
 
         process = subprocess.run(
             command,
-            env=os.environ | SETTINGS, capture_output=True, text=True, timeout=1800, check=False, preexec_fn=pin if endpoint else None
+            env=os.environ | SETTINGS,
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            check=False,
+            preexec_fn=pin if endpoint else None,
         )
         folders = sorted(results.glob("run=*"))
         assert len(folders) == 1, process.stderr
