@@ -79,17 +79,17 @@ def lengths_of(text: str, option: str) -> Lengths:
     """
     from giq.catalog.use_cases import Lengths
 
-    number = r"(\d+(?:\.\d+)?)"
-    if re.fullmatch(r"[1-9]\d*", text):
+    count, number = r"([1-9]\d*)", r"(\d+(?:\.\d+)?)"
+    if re.fullmatch(count, text):
         return Lengths(mean=int(text))
-    if match := re.fullmatch(r"uniform:(\d+)-(\d+)", text):
-        low, high = int(match[1]), int(match[2])
-        if 0 < low <= high:
-            return Lengths(distribution="uniform", mean=(low + high) / 2, minimum=low, maximum=high)
-    elif match := re.fullmatch(rf"(normal|lognormal):{number},{number}", text):
-        if float(match[2]) > 0:
-            kind: Literal["normal", "lognormal"] = "normal" if match[1] == "normal" else "lognormal"
-            return Lengths(distribution=kind, mean=float(match[2]), spread=float(match[3]))
+    even = re.fullmatch(f"uniform:{count}-{count}", text)
+    if even and int(even[1]) <= int(even[2]):
+        low, high = int(even[1]), int(even[2])
+        return Lengths(distribution="uniform", mean=(low + high) / 2, minimum=low, maximum=high)
+    bell = re.fullmatch(f"(normal|lognormal):{number},{number}", text)
+    if bell and float(bell[2]) > 0:
+        kind: Literal["normal", "lognormal"] = "normal" if bell[1] == "normal" else "lognormal"
+        return Lengths(distribution=kind, mean=float(bell[2]), spread=float(bell[3]))
     raise UsageError(
         f"{text!r} for {option} is no token length",
         hint="Like 512, uniform:64-512, normal:512,128 or lognormal:512,0.7.",

@@ -163,6 +163,7 @@ class EngineServer:
         return await self._answer(request, chat=True)
 
     async def _answer(self, request: web.Request, chat: bool) -> web.StreamResponse:
+        received = time.monotonic()
         body = await _object(request)
         try:
             asked = parse_request(body, self.served, chat)
@@ -173,11 +174,13 @@ class EngineServer:
         name = request.headers.get("X-Request-Id") or uuid.uuid4().hex[:16]
         identity = Identity(f"{'chatcmpl' if chat else 'cmpl'}-{name}", int(time.time()), self._fingerprint)
         if asked.stream:
-            return await self._stream(request, asked, identity)
-        await self._generate(asked, lambda index, place: None)
+            return await self._stream(request, asked, identity, received)
+        await self._generate(asked, lambda index, place: None, received)
         return _json(whole_answer(asked, identity, self.served.vocabulary))
 
-    async def _stream(self, request: web.Request, asked: ApiRequest, identity: Identity) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, asked: ApiRequest, identity: Identity, received: float
+    ) -> web.StreamResponse:
         """Each token is written straight to the transport in the step that made it: no task is woken for it."""
         response = await _open_stream(request)
         writers = [EventWriter(asked, identity, index, self.served.vocabulary) for index in range(len(asked.choices))]
@@ -187,14 +190,14 @@ class EngineServer:
             if transport is not None and not transport.is_closing():
                 transport.write(writers[index].token(place))
 
-        await self._generate(asked, write)
+        await self._generate(asked, write, received)
         if transport is not None and not transport.is_closing():
             last = usage_event(asked, identity) if asked.include_usage else b""
             transport.write(last + DONE)
         await response.write_eof()
         return response
 
-    async def _generate(self, asked: ApiRequest, on_token: Callable[[int, int], None]) -> None:
+    async def _generate(self, asked: ApiRequest, on_token: Callable[[int, int], None], received: float) -> None:
         """Generate all choices of *asked*; *on_token* gets the choice and the token's place. Cancelled: given up."""
         left = len(asked.choices)
         finished = asyncio.get_running_loop().create_future()
@@ -208,7 +211,7 @@ class EngineServer:
                     finished.set_result(None)
 
         jobs: list[Job] = [
-            self.engine.submit(len(choice.prompt), choice.output, choice.finish_reason, _bound(told, index))
+            self.engine.submit(len(choice.prompt), choice.output, choice.finish_reason, _bound(told, index), received)
             for index, choice in enumerate(asked.choices)
         ]
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from time import monotonic
 
 from giq.engine.counters import Counters
 from giq.engine.scheduler import Limits, Plan, Scheduler
@@ -18,7 +20,7 @@ OnToken = Callable[[int], None]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One answer being generated, and who is told of its tokens; times are the event loop's."""
+    """One answer being generated, and who is told of its tokens; times are of the monotonic clock."""
 
     sequence: Sequence
     on_token: OnToken
@@ -26,7 +28,7 @@ class Job:
     submitted_at: float
     last_at: float = 0.0
     given: int = 0
-    entry: asyncio.TimerHandle | None = field(default=None)
+    given_up: bool = False
 
 
 class RealTimeEngine:
@@ -42,25 +44,29 @@ class RealTimeEngine:
         self._times = step_time(spec)
         self._overhead = spec.calibration.request_s
         self._loop = asyncio.get_running_loop()
+        self._entering: deque[Job] = deque()  # their own cost is not spent yet; in the order of its end
         self._jobs: dict[int, Job] = {}
         self._leaving: list[Job] = []
         self._timer: asyncio.TimerHandle | None = None
         self._next = 0
 
-    def submit(self, prompt: int, output: int, finish_reason: str, on_token: OnToken) -> Job:
-        """Generate *output* tokens after *prompt* tokens; the scheduler sees it after the request's own cost."""
-        now = self._loop.time()
-        job = Job(Sequence(self._next, prompt, output), on_token, finish_reason, now)
+    def submit(self, prompt: int, output: int, finish_reason: str, on_token: OnToken, received: float) -> Job:
+        """Generate *output* tokens after *prompt* tokens for a request *received* at that monotonic time.
+
+        The scheduler sees it after the request's own cost, of which receiving it is a part.
+        """
+        now = monotonic()
+        job = Job(Sequence(self._next, prompt, output), on_token, finish_reason, min(received, now))
         self._next += 1
-        job.entry = self._loop.call_at(now + self._overhead, self._enter, job, now + self._overhead)
+        self._entering.append(job)
+        if self._timer is None:
+            self._begin(now)
         return job
 
     def abort(self, job: Job) -> None:
         """Give *job* up (nothing if it is done): at the end of the step that is under way, as in vLLM."""
-        if job.entry is not None:
-            job.entry.cancel()
-            job.entry = None
-        elif job.sequence.number in self._jobs:
+        job.given_up = True
+        if job.sequence.number in self._jobs:
             self._leaving.append(job)
 
     def close(self) -> None:
@@ -68,26 +74,31 @@ class RealTimeEngine:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _enter(self, job: Job, now: float) -> None:
-        job.entry = None
-        self._jobs[job.sequence.number] = job
-        self.scheduler.add(job.sequence, now)
-        if self._timer is None:
-            self._begin(now)
+    def _enter(self, now: float) -> None:
+        """Give the scheduler everyone whose own cost is spent by *now*."""
+        while self._entering and self._entering[0].submitted_at + self._overhead <= now:
+            job = self._entering.popleft()
+            if not job.given_up:
+                self._jobs[job.sequence.number] = job
+                self.scheduler.add(job.sequence, job.submitted_at + self._overhead)
 
     def _begin(self, now: float) -> None:
-        """Plan the step that begins *now* and wake at its end."""
+        """Plan the step that begins *now* and wake at its end; without work wake when some comes."""
         self._timer = None
+        self._enter(now)
+        if self.scheduler.idle and self._entering:
+            due = self._entering[0].submitted_at + self._overhead
+            self._timer = self._loop.call_later(due - monotonic(), self._begin, due)
         while not self.scheduler.idle:
             plan = self.scheduler.plan(now)
             if plan.chunks or plan.decoding:
                 due = now + self._times.seconds(self.scheduler.work(plan))
-                self._timer = self._loop.call_at(due, self._finish, plan, due)
+                self._timer = self._loop.call_later(due - monotonic(), self._finish, plan, due)
                 return
 
     def _finish(self, plan: Plan, due: float) -> None:
         """The step is over: tell every sequence that got a token, let those who are done or given up leave."""
-        self.lag_s = max(self.lag_s, self._loop.time() - due)
+        self.lag_s = max(self.lag_s, monotonic() - due)
         emitting = self.scheduler.emitting(plan)
         done = self.scheduler.advance(plan, 1, due)
         for sequence in emitting:

@@ -108,11 +108,11 @@ class _Counters:
             return
         limit_s = min(1.0, self._patience_s) if self._hooks.quit.is_set() else self._patience_s
         async with Scraper(self._job.endpoint, self._names) as scraper:
-            after, _ = await scraper.idle(limit_s)
+            after, _ = await scraper.idle(IDLE_WAIT_S, self._hooks.quit)
             until = monotonic_ns() + round(SETTLE_S * 1e9)
             while after is not None:
                 self.deltas = deltas(self._before, after, self._names)
-                if not reconcile(self.deltas, tally) or monotonic_ns() > until:
+                if not reconcile(self.deltas, tally) or self._hooks.quit.is_set() or monotonic_ns() > until:
                     break
                 await asyncio.sleep(0.2)
                 after = await scraper.read(histograms=True) or after

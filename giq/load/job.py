@@ -76,6 +76,7 @@ def _ignore(_: object) -> None:
 class Hooks:
     """Who hears of a load point: batches of records and samples, and the progress four times a second.
 
+    `records` is called four times a second at least, with an empty batch where nothing ended: what waits is written then.
     Setting `stop` sends no more and waits for what is in flight; `quit` cancels that too.
     """
 

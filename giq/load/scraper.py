@@ -87,15 +87,18 @@ class Scraper:
             return None
         return read_metrics(data.decode("utf-8", "replace"), self._all if histograms else self._levels)
 
-    async def idle(self, limit_s: float) -> tuple[Reading | None, bool]:
-        """Wait until the server works on nothing, at most *limit_s*: what it says then, and whether it is idle."""
+    async def idle(self, limit_s: float, given_up: asyncio.Event) -> tuple[Reading | None, bool]:
+        """Wait until the server works on nothing: what it says then, and whether it is idle.
+
+        At most *limit_s*, and no longer than until *given_up* is set.
+        """
         until = monotonic_ns() + round(limit_s * 1e9)
         while True:
             reading = await self.read(histograms=True)
             busy = None if reading is None else self.busy(reading)
             if not busy:
                 return reading, True
-            if monotonic_ns() >= until:
+            if given_up.is_set() or monotonic_ns() >= until:
                 return reading, False
             await asyncio.sleep(0.1)
 

@@ -81,13 +81,10 @@ class Sender:
 
     async def run(self, start: Starter) -> Tally:
         """Send everything; the totals."""
-        await self._connections.resolve()
         tasks = [self._task(self._spare.run())]
         self._spare.wake()
         try:
-            await self._unless_failed(self._connections.fill(self._loop.connections))
-            self._connections.keep = self._loop.spare_connections
-            await self._unless_failed(self._spare.until_idle())
+            await self._prepare()
             anchor = await self._unless_failed(start())
             tasks += [self._task(work) for work in self._watches()]
             cpu_s = time.process_time()
@@ -98,14 +95,24 @@ class Sender:
             self._tally.ended_ns = monotonic_ns()
             self._tally.cpu_s = time.process_time() - cpu_s
             await self._unless_failed(self._spare.until_idle())
-            self._flush()
+            self._deliver()
             self._hooks.progress(self._live.progress(self._tally.sent, 0))
         finally:
+            self._failed.cancel()
             self._loop.close()
             await _cancel([*tasks, *self._opening])
+            for connection in [*self._in_flight.values()]:
+                if connection is not None:
+                    connection.close()
             await self._connections.close()
-            self._failed.cancel()
         return self._tally
+
+    async def _prepare(self) -> None:
+        """Open connections and make requests, so that the first of them are sent on time."""
+        await self._unless_failed(self._connections.resolve())
+        await self._unless_failed(self._connections.fill(self._loop.connections))
+        self._connections.keep = self._loop.spare_connections
+        await self._unless_failed(self._spare.until_idle())
 
     def send(self, scheduled_ns: int) -> bool:
         """Send the next request, which fell due at *scheduled_ns*; False when there is none, or sending is over."""
@@ -191,7 +198,9 @@ class Sender:
     def _ended(self, connection: Connection, exchange: Exchange) -> None:
         """An exchange ended at the socket; called by its connection."""
         stale = exchange.end == "closed" and not exchange.pieces and exchange.waited_ns == 0
-        if stale and exchange.attempts == 1:  # kept alive, but closed by the server before it saw this request
+        if (
+            stale and exchange.attempts == 1 and not self._failed.done()
+        ):  # kept alive, but closed by the server before it saw this request
             exchange.attempts = 2
             exchange.end = None
             self._open_for(exchange)
@@ -215,12 +224,11 @@ class Sender:
         self._live.note(record)
         self._records.append(record)
         if len(self._records) >= BATCH_RECORDS:
-            self._flush()
+            self._deliver()
 
-    def _flush(self) -> None:
-        if self._records:
-            batch, self._records = self._records, []
-            self._hooks.records(batch)
+    def _deliver(self) -> None:
+        batch, self._records = self._records, []
+        self._hooks.records(batch)
 
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
         return [
@@ -236,7 +244,7 @@ class Sender:
         ticks = 0
         while True:
             await asyncio.sleep(TICK_S)
-            self._flush()
+            self._deliver()
             self._hooks.progress(self._live.progress(self._tally.sent, len(self._in_flight)))
             ticks += 1
             if ticks % 4 == 0:

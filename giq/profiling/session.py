@@ -185,7 +185,8 @@ async def _measure_point(
     job = LoadJob(
         endpoint=session.endpoint, identity=session.identity, schedule=schedule, seed=options.seed,
         nonce=session.nonce, point_number=number, point_id=point_id, run_id=run.manifest.run_id,
-        sampling=options.workload.sampling, zero_ns=session.zero_ns, timeouts=Timeouts(total_s=options.request_timeout_s),
+        sampling=options.workload.sampling, zero_ns=session.zero_ns,
+        timeouts=Timeouts(total_s=options.request_timeout_s),
     )  # fmt: skip
     samples: list[Sample] = []
     server_journal = run.server_journal(point_id)

@@ -12,7 +12,6 @@ from giq.recommend.requirement import target_words, workload_words
 from giq.show.table import Column, Table
 from giq.units import format_rate, format_seconds, format_usd
 
-
 ROWS_WITH_NOTES = 3
 
 
@@ -92,7 +91,7 @@ def _row(row: Row, percentile: str) -> dict[str, Any]:
         "usd_per_hour": row.usd_per_hour,
         "capacity": row.capacity,
         "output_tps": row.output_tps,
-        "ttft_s": at.metric("ttft", percentile),
+        "ttft_s": at.metric("ttft_scheduled", percentile) or at.metric("ttft", percentile),
         "tpot_s": at.metric("tpot", percentile),
         "evidence": row.evidence,
         "price_date": row.price.source.date if row.price else None,
@@ -119,7 +118,7 @@ def _unit(row: Row) -> str:
 
 
 def _usd(value: Any) -> str:
-    return _with_interval(value, format_usd)
+    return "no price" if value is None else _with_interval(value, format_usd)
 
 
 def _rate(value: Any) -> str:

@@ -8,7 +8,6 @@ from giq.catalog.catalog import Catalog
 from giq.catalog.configuration import ServingConfiguration
 from giq.catalog.use_cases import Lengths
 from giq.curve.curve import Curve
-from giq.curve.operating_point import operating_point
 from giq.curve.point import Distribution, Estimate, Point, Provenance
 from giq.curve.targets import Target
 from giq.documents import decode_json, encode_json, load_yaml_all, replace
@@ -17,6 +16,7 @@ from giq.manifest.choice import LoadLevel, ServingChoice, choice_of
 from giq.manifest.options import ManifestOptions
 from giq.manifest.plan import make_plan
 from giq.manifest.render import render
+from giq.recommend.levels import levels_below, operating_level
 from giq.recommend.recommendation import Row
 from giq.recommend.requirement import Requirement
 from giq.workload.workload import Workload
@@ -64,7 +64,10 @@ def row(config: ServingConfiguration, gpu: ServingChoice, running: tuple[float |
         hardware_source="detected",
         shape=gpu.shape,
         capacity=Estimate(value=3.0),
-        operating_point=operating_point(curve, 3.0),
+        input_tps=3.0 * 108,
+        output_tps=3.0 * 132,
+        operating_point=operating_level(curve, 3.0),
+        levels=levels_below(curve, 3.0),
         replicas=4,
         price=gpu.price,
     )

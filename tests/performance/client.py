@@ -107,6 +107,8 @@ class Columns:
     def append(self, records: list[Record]) -> None:
         """Take a batch."""
         self._journal.append(records)
+        if not records:
+            return
         batch = Requests.of(records)
         good = batch.ok
         self.failed += int(np.sum(~good))
