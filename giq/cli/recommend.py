@@ -28,6 +28,7 @@ from giq.cli.asked import (
 if TYPE_CHECKING:
     from giq.catalog import Catalog
     from giq.cli.asked import OutputForm
+    from giq.curve.curve import Curve
     from giq.recommend.recommendation import Recommendation
     from giq.recommend.requirement import Requirement
 
@@ -79,6 +80,7 @@ def recommend(
     Example: giq recommend --model llama-3-8b --target-ttft 300ms
     """
     from giq.catalog import load_catalog
+    from giq.cli.at_hand import curves_at_hand
     from giq.documents import validate
     from giq.recommend.recommendation import require_any
     from giq.recommend.requirement import Requirement
@@ -88,8 +90,9 @@ def recommend(
     targets = targets_of(
         percentile, ttft=target_ttft, tpot=target_tpot, itl=target_itl, ntpot=target_ntpot, latency=target_latency
     )
+    stored = curves_at_hand(results_dir)
     asked = {
-        "model": catalog.model(model).name,
+        "model": _model(model, catalog, stored),
         "workload": _raw(workload),
         "targets": [_raw(target) for target in targets],
         "request_rate_rps": request_rate,
@@ -102,7 +105,7 @@ def recommend(
         "evidence_floor": "measured" if measured_only else None,
         "attainment": attainment,
     }
-    recommendation = _recommendation(validate(asked, Requirement, "the command line"), catalog, results_dir)
+    recommendation = _recommendation(validate(asked, Requirement, "the command line"), catalog, stored)
     _tell(recommendation, output)
     require_any(recommendation)
 
@@ -121,14 +124,24 @@ def _region(name: str, catalog: Catalog) -> str:
     return name
 
 
-def _recommendation(requirement: Requirement, catalog: Catalog, results_dir: Path) -> Recommendation:
+def _model(name: str, catalog: Catalog, stored: list[Curve]) -> str:
+    """The catalog's name of a model; one outside the catalog must have been measured."""
+    from giq.errors import UnknownNameError
+
+    try:
+        return catalog.model(name).name
+    except UnknownNameError:
+        if any(curve.config.main.model == name for curve in stored):
+            return name
+        raise
+
+
+def _recommendation(requirement: Requirement, catalog: Catalog, stored: list[Curve]) -> Recommendation:
     """Curves at hand, estimates for the rest, ranked; the answer is kept for `giq manifest`."""
-    from giq.cli.at_hand import curves_at_hand
     from giq.recommend.answer import answer
     from giq.recommend.saved import save_recommendation
     from giq.show.live import counting
 
-    stored = curves_at_hand(results_dir)
     with counting("Predicting what is not measured") as progress:
         recommendation = answer(stored, requirement, catalog, progress, processes=os.cpu_count() or 1)
     if recommendation.rows:

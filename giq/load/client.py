@@ -89,7 +89,7 @@ class _Counters:
             yield
             return
         async with Scraper(self._job.endpoint, self._names) as scraper:
-            self._before, self._was_idle = await scraper.idle(self._patience_s)
+            self._before, self._was_idle = await scraper.idle(self._patience_s, self._hooks.stop)
             if self._before is not None:
                 self._deliver(self._before)
             watching = asyncio.ensure_future(scraper.watch(self._deliver))
@@ -106,9 +106,8 @@ class _Counters:
         """Read the counters again: once the server is idle, and then until they agree or it stays that they do not."""
         if self._names is None or self._before is None:
             return
-        limit_s = min(1.0, self._patience_s) if self._hooks.quit.is_set() else self._patience_s
         async with Scraper(self._job.endpoint, self._names) as scraper:
-            after, _ = await scraper.idle(IDLE_WAIT_S, self._hooks.quit)
+            after, _ = await scraper.idle(self._patience_s, self._hooks.quit)
             until = monotonic_ns() + round(SETTLE_S * 1e9)
             while after is not None:
                 self.deltas = deltas(self._before, after, self._names)

@@ -76,7 +76,8 @@ def _ignore(_: object) -> None:
 class Hooks:
     """Who hears of a load point: batches of records and samples, and the progress four times a second.
 
-    `records` is called four times a second at least, with an empty batch where nothing ended: what waits is written then.
+    `records` is called four times a second at least, with an empty batch where nothing ended, so that whoever
+    keeps rows back may write them.
     Setting `stop` sends no more and waits for what is in flight; `quit` cancels that too.
     """
 

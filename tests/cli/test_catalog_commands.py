@@ -77,7 +77,7 @@ def test_show_prints_yaml_and_which_layer_spoke(giq: Giq) -> None:
         (("use-cases", "show", "chatbott"), "chatbot"),
         (("recommend", "--model", "llama-3-9b"), "llama-3-8b"),
         (("recommend", "--model", "llama-3-8b", "--region", "us-centrall"), "us-central1"),
-        (("predict", "--model", "llama-3-8b", "--accelerator", "h10"), "nvidia-h100-80gb"),
+        (("predict", "--model", "llama-3-8b", "--accelerator", "h10"), "h100"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_known(giq: Giq, words: tuple[str, ...], expected: str) -> None:

@@ -227,3 +227,62 @@ def test_a_truncated_file_is_told_and_the_others_are_read(h100: str, giq: Giq, t
     assert broken.parent.name in alone.stderr
     assert json.loads(together.stdout)[0]["points"] == 1
     assert broken.parent.name in together.stderr
+
+
+def measured_l4(results: Path) -> str:
+    """Put a curve into *results* as if `giq profile` had measured llama-3-8b for chatbot on an L4; its curve id."""
+    from giq.catalog import load_catalog
+    from giq.cli.asked import workload_of
+    from giq.curve.curve import Curve
+    from giq.documents import replace
+    from giq.engine.prediction import predict_curve
+    from giq.engine.spec import EngineSpec
+    from giq.recommend.candidates import candidate_configurations
+    from giq.recommend.requirement import Requirement
+    from giq.store.database import write_points
+
+    catalog = load_catalog()
+    workload, _ = workload_of(catalog, "chatbot", (None, None), "poisson")
+    wanted = Requirement(model="llama-3-8b", workload=workload, accelerators=("nvidia-l4",))
+    config = candidate_configurations(wanted, catalog).accepted[0].config
+    curve = predict_curve(EngineSpec.of(config, catalog), workload)
+    points = tuple(
+        replace(
+            point,
+            provenance=replace(
+                point.provenance, evidence="measured", hardware_source="detected", source="test",
+                measured_at="2026-11-20T12:00:00+00:00", calibration_id=None,
+            ),
+        )
+        for point in curve.points
+    )  # fmt: skip
+    write_points(str(results), [Curve(config, workload, points)])
+    return curve.curve_id
+
+
+def test_a_measured_curve_speaks_before_an_estimate_of_the_same_unit(giq: Giq, tmp_path: Path) -> None:
+    """Measured and estimated rows stand in one ranking, each marked; the manifest says measured, and of when."""
+    curve_id = measured_l4(tmp_path / "results")
+
+    result = giq("recommend", "--model", "llama-3-8b", "--target-ttft", "500ms", "--accelerator", "l4", "-o", "json")
+
+    rows = json.loads(result.stdout)["rows"]
+    mine = [row for row in rows if row["curve_id"] == curve_id]
+    assert [row["evidence"] for row in mine] == ["measured"]
+    assert {row["evidence"] for row in rows if row not in mine} == {"estimated"}
+    made = giq("manifest", "--rank", str(mine[0]["rank"]))
+    annotations = next(yaml.safe_load_all(made.stdout))["metadata"]["annotations"]
+    assert annotations["giq.dev/evidence"] == "measured"
+    assert annotations["giq.dev/measured-at"].startswith("2026-11-20")
+    assert "measured" in made.stderr
+
+
+def test_only_measured_rows_when_that_is_asked(giq: Giq, tmp_path: Path) -> None:
+    """`--measured-only` leaves out every estimate, and ends with exit code 3 when nothing was measured."""
+    words = ("recommend", "--model", "llama-3-8b", "--target-ttft", "500ms", "--measured-only", "-o", "json")
+    assert giq(*words).returncode == 3
+
+    measured_l4(tmp_path / "results")
+
+    rows = json.loads(giq(*words).stdout)["rows"]
+    assert [row["evidence"] for row in rows] == ["measured"]
