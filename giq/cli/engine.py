@@ -34,11 +34,9 @@ def serve_command(
 
     Example: giq engine serve --model llama-3-8b --accelerator nvidia-l4 --port 8000
     """
-    import asyncio
-
     from giq.catalog import load_catalog
     from giq.cli.declared import declared_configuration
-    from giq.engine.http_server import serve
+    from giq.engine.http_server import run_server
     from giq.engine.spec import EngineSpec
     from giq.profiling.options import Declared, parse_accelerator, parse_engine_args
     from giq.show.terminal import say
@@ -59,4 +57,4 @@ def serve_command(
     def ready(*_: object) -> None:
         say(f"Simulated {model} on {config.main.accelerator}: http://{host}:{port} (estimated, no real hardware)")
 
-    asyncio.run(serve(spec, host, port, ready))
+    run_server(spec, host, port, ready)

@@ -23,7 +23,6 @@ from giq.cli.asked import (
     targets_of,
     workload_of,
 )
-from giq.errors import UsageError
 
 
 def predict(
@@ -74,17 +73,15 @@ def predict(
         engine_args=parse_engine_args(tuple(engine_arg or ())),
     )
     workload, trace = workload_of(catalog, use_case, (input_tokens, output_tokens), arrival)
-    if trace is not None:
-        raise UsageError("a trace is measured, not predicted", hint="Give --arrival poisson, constant or gamma:K.")
     config = declared_configuration(declared, workload, catalog)
     spec = EngineSpec.of(config, catalog)
     targets = targets_of(percentile, ttft=target_ttft, tpot=target_tpot)
     loads = loads_of(concurrency, request_rate)
     if loads:
         stop = stop_of(requests, duration)
-        points = [predict_point(spec, workload, load, seed, targets, stop) for load in loads]
+        points = [predict_point(spec, workload, load, seed, targets, stop, trace) for load in loads]
         curve = Curve(config, workload, tuple(points))
     else:
-        curve = predict_curve(spec, workload, targets, seed)
+        curve = predict_curve(spec, workload, targets, seed, trace)
     write(points_table(curve.points, curve_title(curve)), output, data_console())
     say("Estimated by the simulated engine, not measured.", "dim")

@@ -276,6 +276,7 @@ def _report(choice: Choice, session: Session, points: list[Point], live: LivePro
 
     if not points:
         return
+    live.rest()
     curve = Curve(session.measured.config, session.options.workload, tuple(points))
     write(points_table(curve.points, curve_title(curve)), choice.output, data_console())
     live.say(f"Saturation: {saturation(curve).reason}")

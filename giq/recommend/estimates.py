@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from giq.catalog.catalog import Catalog
 from giq.catalog.configuration import ServingConfiguration
 from giq.curve.curve import Curve
+from giq.documents import replace
 from giq.errors import UsageError
 from giq.recommend.candidates import Candidate
 from giq.recommend.recommendation import Rejection
@@ -71,13 +72,25 @@ def estimate_curves(
 
 
 def _spec(config: ServingConfiguration, catalog: Catalog) -> EngineSpec | str:
-    """The engine of *config*, or why it cannot run (the model does not fit) or is not modelled."""
+    """The engine of *config*, or why it cannot run (the model does not fit) or is not modelled.
+
+    Where the KV cache holds less than one request of the model's whole context, the configuration says so: vLLM
+    does not start otherwise.
+    """
     from giq.engine.spec import EngineSpec  # only here is the engine needed
 
     try:
-        return EngineSpec.of(config, catalog)
+        spec = EngineSpec.of(config, catalog)
+        if spec.max_model_len < int(config.main.engine_args.get("max_model_len", spec.model.max_context)):
+            return EngineSpec.of(_with_context(config, spec.max_model_len), catalog)
     except UsageError as error:
         return error.what
+    return spec
+
+
+def _with_context(config: ServingConfiguration, tokens: int) -> ServingConfiguration:
+    main = replace(config.main, engine_args=config.main.engine_args | {"max_model_len": tokens})
+    return replace(config, components=(main, *config.components[1:]))
 
 
 def _predicted(spec: EngineSpec, requirement: Requirement) -> Curve | str:

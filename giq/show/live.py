@@ -45,6 +45,10 @@ class LiveProfile:
     ) -> None:
         self._live.stop()
 
+    def rest(self) -> None:
+        """Take the live line away: what follows is printed to stay."""
+        self._live.stop()
+
     def say(self, text: str) -> None:
         """Print a sentence for the user."""
         if not self._quiet:

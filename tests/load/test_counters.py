@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from giq.catalog.servers import MetricNames
 from giq.curve.requests import Record
-from giq.load.client import LoadResult
+from giq.load.client import LoadResult, run_load
 from giq.load.counters import deltas, reconcile
 from giq.load.job import CounterDeltas
 from giq.load.scraper import Reading, lines_of, read_metrics
 from giq.load.tally import Tally, merged
 from tests.load.exact_server import METRIC_NAMES, Behaviour, ExactServer, Seen
-from tests.load.jobs import Heard, closed, identity, measured, on_loop, opened
+from tests.load.jobs import Heard, closed, identity, job, measured, on_loop, opened
 
 SAMPLES = Path(__file__).resolve().parent.parent / "vllm" / "samples"
 
@@ -141,6 +142,23 @@ def test_a_server_that_works_for_others_is_noticed_before(monkeypatch: pytest.Mo
     busy = 'vllm:num_requests_waiting{engine="1"} 3.0\n'
     heard, result = held(opened(100, 5), extra_metrics=busy)
     assert heard.told(result) == {"FOREIGN_TRAFFIC"}
+
+
+def test_stopping_also_stops_the_wait_for_an_idle_server() -> None:
+    """Whoever stops the load while it waits for the server to fall idle need not wait as well."""
+
+    async def work() -> tuple[LoadResult, float]:
+        async with ExactServer(extra_metrics='vllm:num_requests_waiting{engine="1"} 3.0\n') as exact:
+            heard = Heard()
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.2, heard.hooks.stop.set)
+            loop.call_later(0.4, heard.hooks.quit.set)
+            began = loop.time()
+            return await run_load(job(exact, opened(100, 50)), heard.hooks), loop.time() - began
+
+    result, took_s = on_loop(work)
+    assert (result.ending, result.sent) == ("quit", 0)
+    assert took_s < 3
 
 
 def test_the_metrics_of_a_real_vllm() -> None:
