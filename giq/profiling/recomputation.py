@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from giq.catalog import load_catalog
+from giq.catalog import MetricNames, load_catalog
 from giq.curve.point import METRICS, STATISTICS, Point
 from giq.curve.server_statistics import server_statistics
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
 from giq.documents import replace
+from giq.errors import UnknownNameError
 from giq.store.run import open_run
 from giq.workload.workload import ClosedLoad, Load, OpenLoad
 
@@ -46,7 +47,7 @@ def recomputed_point(run: Run, stored: Point) -> Point:
     load = _load(stored)
     window = choose_window(requests, load)
     total = run.manifest.config.accelerators_total
-    names = load_catalog().server_version("vllm", None).metrics
+    names = _metric_names(run.manifest.server.version)
     facts = PointFacts(
         point_id=stored.point_id,
         run_id=stored.run_id,
@@ -62,6 +63,15 @@ def recomputed_point(run: Run, stored: Point) -> Point:
         elapsed_s=stored.accelerator_seconds / total,
     )
     return replace(summarise(requests, facts), attainment=stored.attainment)
+
+
+def _metric_names(version: str) -> MetricNames:
+    """How that version of vLLM calls its metrics; of one that is not known, how the newest does."""
+    catalog = load_catalog()
+    try:
+        return catalog.server_version("vllm", version).metrics
+    except UnknownNameError:
+        return catalog.server_version("vllm").metrics
 
 
 def _load(point: Point) -> Load:

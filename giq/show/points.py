@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from giq.curve.point import Distribution, Estimate, Point
-from giq.show.table import Column, Table
+from giq.curve.point import Distribution, Point
+from giq.show.table import Column, Table, interval, with_bounds
 from giq.units import format_rate, format_seconds, format_share
 
 
@@ -46,11 +46,7 @@ def point_row(point: Point) -> dict[str, Any]:
 def _statistics(metric: str, found: Distribution) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for statistic in ("mean", "p50", "p90", "p99"):
-        estimate = found.at(statistic)
-        values[f"{metric}_{statistic}_s"] = estimate.value if estimate else None
-        values[f"{metric}_{statistic}_s_lo"] = estimate.lo if estimate else None
-        values[f"{metric}_{statistic}_s_hi"] = estimate.hi if estimate else None
-        values[f"{metric}_{statistic}"] = estimate
+        values |= with_bounds(f"{metric}_{statistic}_s", found.at(statistic))
     return values
 
 
@@ -58,18 +54,6 @@ def _load(point: Point) -> str:
     if point.load_kind == "closed":
         return f"{point.concurrency:g} in flight"
     return format_rate(point.offered_rps)
-
-
-def _seconds(value: Any) -> str:
-    return format_seconds(value)
-
-
-def _interval(value: Any) -> str:
-    if not isinstance(value, Estimate):
-        return "–"
-    if value.lo is None or value.hi is None:
-        return format_seconds(value.value)
-    return f"{format_seconds(value.value)} [{format_seconds(value.lo)}, {format_seconds(value.hi)}]"
 
 
 def _flags(value: Any) -> str:
@@ -81,11 +65,13 @@ COLUMNS = (
     Column("achieved_rps", "Completed", format_rate, right=True, fold=False),
     Column("output_tps", "Output", lambda v: format_rate(v, "tok/s"), right=True, fold=False),
     Column("in_flight_mean", "In flight", lambda v: format_rate(v, "").strip(), right=True, fold=False),
-    Column("ttft_p50_s", "TTFT p50", _seconds, right=True, fold=False),
-    Column("ttft_p90", "TTFT p90 [90 %]", _interval, right=True),
-    Column("tpot_p50_s", "TPOT p50", _seconds, right=True, fold=False),
-    Column("tpot_p90", "TPOT p90 [90 %]", _interval, right=True, wide=True),
-    Column("latency_p90", "Latency p90 [90 %]", _interval, right=True, wide=True),
+    Column("ttft_p50_s", "TTFT p50", format_seconds, right=True, fold=False),
+    Column("ttft_p90_s", "TTFT p90 [90 %]", show_row=interval("ttft_p90_s", format_seconds), right=True),
+    Column("tpot_p50_s", "TPOT p50", format_seconds, right=True, fold=False),
+    Column("tpot_p90_s", "TPOT p90 [90 %]", show_row=interval("tpot_p90_s", format_seconds), right=True, wide=True),
+    Column(
+        "latency_p90_s", "Latency p90 [90 %]", show_row=interval("latency_p90_s", format_seconds), right=True, wide=True
+    ),
     Column("error_share", "Errors", format_share, right=True, wide=True),
     Column("n_requests", "Requests", right=True, fold=False),
     Column("evidence", "Evidence", fold=False),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from giq.curve.point import Estimate
 from giq.documents import plain
 from giq.recommend.recommendation import Recommendation, Rejection, Row
 from giq.recommend.requirement import target_words, workload_words
-from giq.show.table import Column, Table
+from giq.show.table import Column, Table, interval, with_bounds
 from giq.units import format_rate, format_seconds, format_usd
 
 ROWS_WITH_NOTES = 3
@@ -64,11 +63,16 @@ def _columns(percentile: str, *, rated: bool) -> tuple[Column, ...]:
         Column("rank", "#", right=True, fold=False),
         Column("unit", "Accelerator", fold=False),
         Column("machine_type", "Machine", fold=False),
-        Column("usd_per_million_output", "USD/M output [90 %]", _usd, right=True),
-        Column("usd_per_million_input_value", "USD/M input", format_usd, right=True, wide=True),
-        Column("usd_per_hour", "USD/hour", _usd, right=True),
+        Column(
+            "usd_per_million_output",
+            "USD/M output [90 %]",
+            show_row=interval("usd_per_million_output", format_usd),
+            right=True,
+        ),
+        Column("usd_per_million_input", "USD/M input", format_usd, right=True, wide=True),
+        Column("usd_per_hour", "USD/hour", show_row=interval("usd_per_hour", format_usd), right=True),
         Column("replicas", "Replicas", right=True, fold=False, wide=not rated),
-        Column("capacity", "Capacity, req/s per unit [90 %]", _rate, right=True),
+        Column("capacity_rps", "Capacity, req/s per unit [90 %]", show_row=interval("capacity_rps", _rate), right=True),
         Column("output_tps", "Output", lambda v: format_rate(v, "tok/s"), right=True, fold=False),
         Column("ttft_s", f"{percentile} TTFT", format_seconds, right=True, fold=False),
         Column("tpot_s", f"{percentile} TPOT", format_seconds, right=True, fold=False),
@@ -81,24 +85,35 @@ def _columns(percentile: str, *, rated: bool) -> tuple[Column, ...]:
 
 
 def _row(row: Row, percentile: str) -> dict[str, Any]:
-    at = row.operating_point
-    raw: dict[str, Any] = plain(row)
-    return raw | {
+    """One row's raw values; what is nested in it is in the JSON of the whole recommendation."""
+    at, main = row.operating_point, row.config.main
+    return {
+        "rank": row.rank,
         "unit": _unit(row),
+        "model": main.model,
+        "precision": main.precision,
+        "accelerator": main.accelerator,
+        "accelerators": row.config.accelerators_total,
         "machine_type": row.shape.machine_type if row.shape else None,
-        "usd_per_million_output": row.usd_per_million_output,
-        "usd_per_million_input_value": row.usd_per_million_input.value if row.usd_per_million_input else None,
-        "usd_per_hour": row.usd_per_hour,
-        "capacity": row.capacity,
+        **with_bounds("usd_per_million_output", row.usd_per_million_output),
+        **with_bounds("usd_per_million_input", row.usd_per_million_input),
+        **with_bounds("usd_per_hour", row.usd_per_hour),
+        "replicas": row.replicas,
+        **with_bounds("capacity_rps", row.capacity),
         "output_tps": row.output_tps,
+        "input_tps": row.input_tps,
+        "percentile": percentile,
         "ttft_s": at.metric("ttft_scheduled", percentile) or at.metric("ttft", percentile),
         "tpot_s": at.metric("tpot", percentile),
+        "joint_attainment": row.joint_attainment,
         "evidence": row.evidence,
+        "hardware_source": row.hardware_source,
+        "measured_at": row.measured_at,
+        "calibration_id": row.calibration_id,
         "price_date": row.price.source.date if row.price else None,
         "price_source": row.price.source.title if row.price else None,
-        "rank": row.rank,
-        "replicas": row.replicas,
-        "joint_attainment": row.joint_attainment,
+        "tie_with": row.tie_with,
+        "curve_id": row.curve_id,
     }
 
 
@@ -117,19 +132,5 @@ def _unit(row: Row) -> str:
     return row.config.main.accelerator if total == 1 else f"{row.config.main.accelerator} ×{total}"
 
 
-def _usd(value: Any) -> str:
-    return "no price" if value is None else _with_interval(value, format_usd)
-
-
 def _rate(value: Any) -> str:
-    return _with_interval(value, lambda rate: format_rate(rate, "").strip())
-
-
-def _with_interval(value: Any, form: Any) -> str:
-    if not isinstance(value, Estimate):
-        return "–"
-    if value.lo is None and value.hi is None:
-        return str(form(value.value))
-    low = "?" if value.lo is None else form(value.lo)
-    high = "?" if value.hi is None else form(value.hi)
-    return f"{form(value.value)} [{low}, {high}]"
+    return format_rate(value, "").strip()

@@ -157,7 +157,7 @@ def test_stopping_also_stops_the_wait_for_an_idle_server() -> None:
             return await run_load(job(exact, opened(100, 50)), heard.hooks), loop.time() - began
 
     result, took_s = on_loop(work)
-    assert (result.ending, result.sent) == ("quit", 0)
+    assert (result.ending, result.sent) == ("stopped", 0)
     assert took_s < 3
 
 
