@@ -24,7 +24,8 @@ from giq.store.schema import REQUESTS, SERVER, aligned, check_file
 Row = TypeVar("Row", Record, Sample)
 
 WRITE_EVERY_S = 1.0
-WRITE_EVERY_ROWS = 5_000
+WRITE_EVERY_ROWS = 64
+"""Few, so that one write is over in a fraction of a millisecond: it happens in the loop that also sends on time."""
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 

@@ -74,14 +74,19 @@ def trained_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def model_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    """Return the shape of the model: four layers, small enough for one CPU core."""
+    """Return the shape of the model.
+
+    Small enough for one CPU core, and large enough that a step takes longer than what the HTTP server does about it:
+    with a smaller model the server saturates in HTTP, and its own histograms, which begin when a request has been
+    taken in, miss the time that requests wait before that.
+    """
     return LlamaConfig(
         architectures=["LlamaForCausalLM"],
         vocab_size=VOCABULARY,
-        hidden_size=256,
-        intermediate_size=704,
-        num_hidden_layers=4,
-        num_attention_heads=8,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=12,
         num_key_value_heads=4,
         max_position_embeddings=POSITIONS,
         bos_token_id=tokenizer.bos_token_id,

@@ -117,7 +117,11 @@ def test_mean_latencies_agree_with_the_servers_histograms(saturated: Saturated) 
 
 
 def test_median_latencies_lie_in_the_histograms_median_buckets(saturated: Saturated) -> None:
-    """The p50 of TTFT and of latency lie inside the bucket that holds the server's median."""
+    """The p50 of TTFT and of latency lie inside the bucket that holds the server's median.
+
+    The server's clock starts when it has taken a request in, ours when it was sent: where that moves the median
+    over the edge of a bucket, it may be as far beyond as the means may differ.
+    """
     ok = ok_of(saturated.requests)
     for name, ours, theirs in (
         ("TTFT", (ok.first_token_ns - ok.sent_ns) / 1e9, saturated.grown.ttft),
@@ -125,7 +129,7 @@ def test_median_latencies_lie_in_the_histograms_median_buckets(saturated: Satura
     ):
         low, high = theirs.median_bucket()
         print(f"{name} p50 {ours.median():.4f} s in ({low}, {high}]")
-        assert low <= ours.median() <= high
+        assert low <= ours.median() <= max(high + FLOOR_S, high * (1 + SHARE))
 
 
 def test_no_valid_point_was_doubted_by_the_counters(saturated: Saturated) -> None:
@@ -144,7 +148,7 @@ def test_below_the_knee_what_is_delivered_is_completed_and_above_it_is_not(
     low, high = round(0.5 * plateau, 1), round(1.6 * plateau, 1)
     run = profile(
         "--input-tokens", "128", "--output-tokens", "64", "--arrival", "constant",
-        "--request-rate", f"{low},{high}", "--duration", "20s",
+        "--request-rate", f"{low},{high}", "--duration", f"{220 / low:.0f}s",
     )  # fmt: skip
     assert run.process.returncode == 0, run.process.stderr
     points = pd.read_parquet(run.folder / "points.parquet").sort_values("offered_rps")
@@ -177,8 +181,8 @@ def test_two_runs_with_one_seed_hit_no_prefix(server: VllmServer, profile: Profi
 def test_a_poisson_point_with_spread_lengths_is_exact(profile: Profile) -> None:
     """Lengths drawn from distributions arrive at the server as drawn, request by request."""
     run = profile(
-        "--input-tokens", "uniform:16-400", "--output-tokens", "normal:24,8", "--request-rate", "15",
-        "--duration", "15s",
+        "--input-tokens", "uniform:16-400", "--output-tokens", "normal:24,8", "--request-rate", "4",
+        "--duration", "40s",
     )  # fmt: skip
     assert run.process.returncode == 0, run.process.stderr
     sent = ok_of(pd.read_parquet(run.folder / "requests.parquet"))
@@ -215,6 +219,12 @@ def test_launch_starts_measures_and_stops_vllm(server: VllmServer, profile: Prof
     import subprocess
 
     python = server.environment / "bin" / "python"
+
+    def running() -> set[str]:
+        pids = subprocess.run(["pgrep", "-f", f"{python} -m vllm"], capture_output=True, text=True, check=False)
+        return set(pids.stdout.split())
+
+    before = running()
     run = profile(
         "--launch", "--python", str(python), "--model", str(server.environment / "giq-tiny"),
         "--engine-arg", "load_format=dummy", "--engine-arg", "enforce_eager=true",
@@ -225,5 +235,4 @@ def test_launch_starts_measures_and_stops_vllm(server: VllmServer, profile: Prof
 
     assert run.process.returncode == 0, run.process.stderr
     assert len(pd.read_parquet(run.folder / "requests.parquet")) == 60
-    left = subprocess.run(["pgrep", "-f", f"{python} -m vllm"], capture_output=True, text=True, check=False)
-    assert left.stdout.strip() == ""
+    assert running() == before
