@@ -60,9 +60,16 @@ def run_profile(choice: Choice, options: ProfileOptions, trace: Trace | None, ca
         Interrupted: stopped by the user; what was measured is saved and printed.
     """
     from giq.load.client import run
+    from giq.profiling.hardware import is_loopback
 
     if sum((choice.endpoint is not None, choice.launch, choice.simulate)) > 1:
         raise UsageError("--endpoint, --launch and --simulate exclude each other", hint="Choose one.")
+    if choice.endpoint and not (choice.yes or is_loopback(choice.endpoint) or sys.stdin.isatty()):
+        raise UsageError(
+            "the server is not on this machine, and nobody is there to be asked",
+            where=choice.endpoint,
+            hint="Confirm with --yes that it may be loaded.",
+        )
     run(_profile(choice, options, trace, catalog))
 
 
@@ -181,14 +188,12 @@ def _confirm(choice: Choice, endpoint: Endpoint) -> None:
     """Ask before loading a server that is not on this machine.
 
     Raises:
-        UsageError: nobody is there to be asked, or the answer is no.
+        UsageError: the answer is no.
     """
     from giq.profiling.hardware import is_loopback
 
     if choice.yes or is_loopback(endpoint.url):
         return
-    if not sys.stdin.isatty():
-        raise UsageError("the server is not on this machine", where=endpoint.url, hint="Confirm with --yes.")
     print(f"Load {endpoint.url}, which is not on this machine? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("not confirmed; nothing was sent", where=endpoint.url)

@@ -105,6 +105,8 @@ def test_an_unknown_name_gets_the_nearest_known(giq: Giq, words: tuple[str, ...]
         (("profile", "--input-tokens", "many", "--output-tokens", "3"), "uniform:64-512"),
         (("profile", "--engine-arg", "nonsense"), "max_num_seqs=128"),
         (("profile", "--simulate", "--launch"), "exclude each other"),
+        (("profile", "--endpoint", "http://192.0.2.1:8000"), "--yes"),
+        (("profile", "--endpoint", "http://u:p@127.0.0.1:1", "--yes"), "the address has a user"),
         (("profile", "--simulate"), "--model and --accelerator"),
         (("profile", "--simulate", "--model", "llama-3-8b", "--accelerator", "nvidia-l4:3"), "g2-standard"),
         (("nonsense",), "No such command"),
