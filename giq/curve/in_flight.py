@@ -15,6 +15,7 @@ from giq.units import NS_PER_S
 
 _LARGE_SHARE = 0.25
 _BEHIND_SHARE = 0.02
+_SURELY_BEHIND_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +71,13 @@ def grows(trend: Estimate | None, mean: float, span_s: float) -> bool:
 
 
 def falls_behind(trend: Estimate | None, mean: float, span_s: float, rate_rps: float) -> bool:
-    """Whether an open-loop load was more than the server took: in flight `grows`, and by over 2 % of what is sent.
+    """Whether an open-loop load was more than the server took.
 
-    Without the share of the rate a few requests that are in flight by chance would look like growth.
+    In flight `grows`, and by over 2 % of what is sent: without that share of the rate a few requests that are in
+    flight by chance would look like growth. Or it surely (by its interval's lower end) grows by over 5 % of what is
+    sent, however large the backlog already is.
     """
-    return trend is not None and trend.value > _BEHIND_SHARE * rate_rps and grows(trend, mean, span_s)
+    if trend is None:
+        return False
+    surely = trend.lo is not None and trend.lo > _SURELY_BEHIND_SHARE * rate_rps
+    return surely or (trend.value > _BEHIND_SHARE * rate_rps and grows(trend, mean, span_s))

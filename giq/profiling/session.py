@@ -136,7 +136,7 @@ async def _all_points(session: Session, observer: Observer, signals: Signals, po
         load = _next(session.options, points)
         if isinstance(load, Finished):
             return load.reason
-        stop = session.options.stop if session.options.loads else stop_for(load, points)
+        stop = session.options.stop if session.options.loads else stop_for(load, points, session.options.targets)
         observer.point_started(len(points) + 1, load, expected_seconds(load, stop, points))
         point = await _measure_point(session, len(points) + 1, (load, stop), observer, signals)
         if point is not None:
