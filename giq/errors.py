@@ -10,6 +10,7 @@ GiqError                     1   failed while running
 │   ├── NewerFormatError     4   written by a newer giq
 │   └── DamagedFileError     4   truncated or not what its name says
 ├── ServerError              1   the measured server cannot be used
+│   └── UnreachableError     1   nobody answers there
 ├── StorageError             1   results cannot be written
 └── Interrupted            130   stopped by the user, what was measured is saved
 """
@@ -106,6 +107,10 @@ class DamagedFileError(DataError):
 
 class ServerError(GiqError):
     """The server to be measured cannot be reached, or answers what giq cannot use."""
+
+
+class UnreachableError(ServerError):
+    """Nobody answers at the server's address."""
 
 
 class StorageError(GiqError):

@@ -9,15 +9,22 @@ if TYPE_CHECKING:
     from giq.curve.curve import Curve
     from giq.errors import GiqError
 
+DEFAULT_RESULTS = Path("results")
+
 
 def recover_runs(results_dir: Path) -> None:
     """Save the records that a killed run left in its journals, and say so."""
+    from giq.errors import StorageError
     from giq.show.terminal import say
     from giq.store.run import recover
 
-    if results_dir.is_dir():
+    if not results_dir.is_dir():
+        return
+    try:
         for run_id in recover(results_dir, on_damage=_tell):
             say(f"Recovered the records that run {run_id} left behind.")
+    except StorageError as error:  # they stay where they are, and what was asked for may still be answered
+        _tell(error)
 
 
 def curves_at_hand(results_dir: Path, location: str | None = None) -> list[Curve]:
@@ -27,10 +34,14 @@ def curves_at_hand(results_dir: Path, location: str | None = None) -> list[Curve
 
     Raises:
         DataError: *location* is not there, or nothing in it can be read.
+        UsageError: *results_dir* was given and is not there.
     """
     from giq.catalog.shipped import shipped
+    from giq.errors import UsageError
     from giq.store.database import read_curves
 
+    if results_dir != DEFAULT_RESULTS and not results_dir.is_dir():
+        raise UsageError("there is no such folder of results", where=str(results_dir))
     recover_runs(results_dir)
     if location is not None:
         damages: list[GiqError] = []

@@ -32,6 +32,11 @@ def declared_configuration(declared: Declared, workload: Workload, catalog: Cata
     if request.count is None and request.topology is None and declared.machine_type is None:
         request = replace(request, count=declared.tensor_parallel_size or 1)
     shape = find_shape(accelerator, request, declared.machine_type) if accelerator.shapes else None
+    if shape is not None and shape.hosts > 1:
+        raise UsageError(
+            f"{accelerator.name} {shape.topology} is a slice of {shape.hosts} hosts; only single hosts are predicted",
+            hint="Choose a slice of one host, or measure the real one with --endpoint.",
+        )
     asked = {"model": model.name, "workload": workload, "precision": declared.precision}
     requirement = validate(asked, Requirement, "the command line")
     config = serving_configuration(model, accelerator, catalog.server_version("vllm"), shape, requirement)

@@ -22,7 +22,7 @@ def serve_command(
     accelerator: Annotated[str, typer.Option(help="NAME[:COUNT or :TOPOLOGY].", rich_help_panel=SERVER)],
     machine_type: Annotated[str | None, typer.Option(help="Machine type.", rich_help_panel=SERVER)] = None,
     tensor_parallel_size: Annotated[
-        int | None, typer.Option(help="Tensor-parallel ranks.", rich_help_panel=SERVER)
+        int | None, typer.Option(help="Tensor-parallel ranks.", min=1, rich_help_panel=SERVER)
     ] = None,
     precision: Annotated[str | None, typer.Option(help="Precision of the weights.", rich_help_panel=SERVER)] = None,
     engine_arg: EngineArgOption = None,

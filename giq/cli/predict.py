@@ -23,6 +23,7 @@ from giq.cli.asked import (
     targets_of,
     workload_of,
 )
+from giq.units import parse_percentile
 
 
 def predict(
@@ -30,7 +31,7 @@ def predict(
     accelerator: Annotated[str, typer.Option(help="NAME[:COUNT or :TOPOLOGY].", rich_help_panel=SERVER)],
     machine_type: Annotated[str | None, typer.Option(help="Machine type.", rich_help_panel=SERVER)] = None,
     tensor_parallel_size: Annotated[
-        int | None, typer.Option(help="Tensor-parallel ranks.", rich_help_panel=SERVER)
+        int | None, typer.Option(help="Tensor-parallel ranks.", min=1, rich_help_panel=SERVER)
     ] = None,
     precision: Annotated[str | None, typer.Option(help="Precision of the weights.", rich_help_panel=SERVER)] = None,
     engine_arg: EngineArgOption = None,
@@ -43,9 +44,9 @@ def predict(
     percentile: PercentileOption = "p90",
     concurrency: Annotated[str | None, typer.Option(help="Closed loops.", rich_help_panel=LOADS)] = None,
     request_rate: Annotated[str | None, typer.Option(help="Open loops in req/s.", rich_help_panel=LOADS)] = None,
-    requests: Annotated[int | None, typer.Option(help="Requests per load.", rich_help_panel=LOADS)] = None,
+    requests: Annotated[int | None, typer.Option(help="Requests per load.", min=1, rich_help_panel=LOADS)] = None,
     duration: Annotated[str | None, typer.Option(help="Time per load (default 60s).", rich_help_panel=LOADS)] = None,
-    seed: Annotated[int, typer.Option(help="Fixes arrivals and lengths.", rich_help_panel=LOADS)] = 0,
+    seed: Annotated[int, typer.Option(help="Fixes arrivals and lengths.", min=0, rich_help_panel=LOADS)] = 0,
     output: OutputOption = "table",
 ) -> None:
     """Predict the saturation curve of a model on an accelerator; nothing is measured.
@@ -83,5 +84,5 @@ def predict(
         curve = Curve(config, workload, tuple(points))
     else:
         curve = predict_curve(spec, workload, targets, seed, trace)
-    write(points_table(curve.points, curve_title(curve)), output, data_console())
+    write(points_table(curve.points, curve_title(curve), parse_percentile(percentile)), output, data_console())
     say("Estimated by the simulated engine, not measured.", "dim")

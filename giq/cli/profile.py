@@ -29,11 +29,12 @@ from giq.cli.asked import (
     targets_of,
     workload_of,
 )
+from giq.errors import UsageError
 from giq.units import parse_duration
 
 
-def _panel(panel: str, words: str) -> typer.models.OptionInfo:
-    info = typer.Option(help=words, rich_help_panel=panel)
+def _panel(panel: str, words: str, least: int | None = None) -> typer.models.OptionInfo:
+    info = typer.Option(help=words, rich_help_panel=panel, min=least)
     assert isinstance(info, typer.models.OptionInfo)  # noqa: S101 - typer declares Any
     return info
 
@@ -45,7 +46,7 @@ def profile(
     model: Annotated[str | None, _panel(SERVER, "Model, in the catalog's or the server's words.")] = None,
     accelerator: Annotated[str | None, _panel(SERVER, "NAME[:COUNT or :TOPOLOGY], like nvidia-l4:4.")] = None,
     machine_type: Annotated[str | None, _panel(SERVER, "Machine type, like g2-standard-12.")] = None,
-    tensor_parallel_size: Annotated[int | None, _panel(SERVER, "Tensor-parallel ranks.")] = None,
+    tensor_parallel_size: Annotated[int | None, _panel(SERVER, "Tensor-parallel ranks.", least=1)] = None,
     precision: Annotated[str | None, _panel(SERVER, "Precision of the weights, like bf16.")] = None,
     engine_arg: EngineArgOption = None,
     python: Annotated[str | None, _panel(SERVER, "With --launch: an interpreter that has vLLM.")] = None,
@@ -67,11 +68,11 @@ def profile(
     percentile: PercentileOption = "p90",
     concurrency: Annotated[str | None, _panel(LOADS, "Closed loops, like 1,8,64 (no search).")] = None,
     request_rate: Annotated[str | None, _panel(LOADS, "Open loops in req/s, like 2,4,8 (no search).")] = None,
-    requests: Annotated[int | None, _panel(LOADS, "Requests per explicit load.")] = None,
+    requests: Annotated[int | None, _panel(LOADS, "Requests per explicit load.", least=1)] = None,
     duration: Annotated[str | None, _panel(LOADS, "Time per explicit load (default 60s).")] = None,
     timeout: Annotated[str, _panel(LOADS, "Give a request up after this time.")] = "10m",
-    seed: Annotated[int, _panel(LOADS, "Fixes arrivals, lengths and their order.")] = 0,
-    workers: Annotated[int, _panel(LOADS, "Client processes.")] = 1,
+    seed: Annotated[int, _panel(LOADS, "Fixes arrivals, lengths and their order.", least=0)] = 0,
+    workers: Annotated[int, _panel(LOADS, "Client processes.", least=1)] = 1,
     results_dir: ResultsOption = Path("results"),
     quiet: Annotated[bool, _panel(OUTPUT, "No progress.")] = False,
     output: OutputOption = "table",
@@ -84,6 +85,11 @@ def profile(
     from giq.cli.profiling import Choice, run_profile
     from giq.profiling.options import Declared, ProfileOptions, parse_accelerator, parse_engine_args
 
+    loads = loads_of(concurrency, request_rate)
+    _refuse_idle_options(
+        (not loads and (requests is not None or duration is not None), "--requests and --duration", "explicit loads"),
+        (not launch and (python is not None or trust_remote_code), "--python and --trust-remote-code", "--launch"),
+    )
     catalog = load_catalog()
     workload, trace = workload_of(catalog, use_case, (input_tokens, output_tokens), arrival)
     options = ProfileOptions(
@@ -99,7 +105,7 @@ def profile(
         targets=targets_of(
             percentile, ttft=target_ttft, tpot=target_tpot, itl=target_itl, ntpot=target_ntpot, latency=target_latency
         ),
-        loads=loads_of(concurrency, request_rate),
+        loads=loads,
         stop=stop_of(requests, duration),
         seed=seed,
         request_timeout_s=parse_duration(timeout),
@@ -112,3 +118,10 @@ def profile(
         output=output,
     )  # fmt: skip
     run_profile(choice, options, trace, catalog)
+
+
+def _refuse_idle_options(*cases: tuple[bool, str, str]) -> None:
+    """Refuse options that would do nothing as they are given."""
+    for idle, options, wanted in cases:
+        if idle:
+            raise UsageError(f"{options} need {wanted}", hint="Leave them out, or see giq profile --help.")

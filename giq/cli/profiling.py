@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from giq import __version__
-from giq.errors import Interrupted, ServerError, UsageError
+from giq.errors import GiqError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from giq.catalog import Catalog
@@ -60,22 +60,19 @@ def run_profile(choice: Choice, options: ProfileOptions, trace: Trace | None, ca
         Interrupted: stopped by the user; what was measured is saved and printed.
     """
     from giq.load.client import run
-    from giq.profiling.hardware import is_loopback
+    from giq.load.endpoint import Endpoint
 
     if sum((choice.endpoint is not None, choice.launch, choice.simulate)) > 1:
         raise UsageError("--endpoint, --launch and --simulate exclude each other", hint="Choose one.")
-    if choice.endpoint and not (choice.yes or is_loopback(choice.endpoint) or sys.stdin.isatty()):
-        raise UsageError(
-            "the server is not on this machine, and nobody is there to be asked",
-            where=choice.endpoint,
-            hint="Confirm with --yes that it may be loaded.",
-        )
+    if choice.endpoint is not None:
+        _confirm(choice, Endpoint(url=choice.endpoint))
     run(_profile(choice, options, trace, catalog))
 
 
 async def _profile(choice: Choice, options: ProfileOptions, trace: Trace | None, catalog: Catalog) -> None:
     from giq.cli.at_hand import recover_runs
     from giq.load.endpoint import Endpoint, read_api_key
+    from giq.profiling.session import refuse_unusable
     from giq.show.live import LiveProfile
 
     with LiveProfile(quiet=choice.quiet) as live:
@@ -88,7 +85,7 @@ async def _profile(choice: Choice, options: ProfileOptions, trace: Trace | None,
             identity = await _inspected(choice, endpoint, catalog)
             measured = _identified(options, endpoint, identity, catalog)
             _announce(endpoint, identity, measured, options, live)
-            _confirm(choice, endpoint)
+            refuse_unusable(options, endpoint, identity, trace)
             await _measured_points(
                 choice, _session(choice, options, endpoint, identity, measured, trace, catalog), live
             )
@@ -135,9 +132,9 @@ async def _inspected(choice: Choice, endpoint: Endpoint, catalog: Catalog) -> Se
 
     try:
         return await inspect(endpoint, catalog)
-    except ServerError as error:
+    except UnreachableError as error:
         if choice.endpoint is None and not (choice.launch or choice.simulate):
-            raise ServerError(
+            raise UnreachableError(
                 error.what,
                 where=error.where,
                 hint="Name a server with --endpoint URL, start vLLM here with --launch --model M, "
@@ -148,10 +145,10 @@ async def _inspected(choice: Choice, endpoint: Endpoint, catalog: Catalog) -> Se
 
 def _identified(options: ProfileOptions, endpoint: Endpoint, identity: ServerIdentity, catalog: Catalog) -> Measured:
     from giq.profiling.configuration import identify
-    from giq.profiling.hardware import detect_hardware, serves_from_here
+    from giq.profiling.hardware import hardware_behind
 
-    local = identity.simulated is None and serves_from_here(endpoint.url)
-    return identify(options.declared, identity, detect_hardware(catalog) if local else None, catalog)
+    hardware = hardware_behind(endpoint.url, catalog) if identity.simulated is None else None
+    return identify(options.declared, identity, hardware, catalog)
 
 
 def _announce(
@@ -185,15 +182,21 @@ def _announce(
 
 
 def _confirm(choice: Choice, endpoint: Endpoint) -> None:
-    """Ask before loading a server that is not on this machine.
+    """Ask before anything is sent to a server that is not on this machine.
 
     Raises:
-        UsageError: the answer is no.
+        UsageError: nobody is there to be asked, or the answer is no.
     """
     from giq.profiling.hardware import is_loopback
 
     if choice.yes or is_loopback(endpoint.url):
         return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "the server is not on this machine, and nobody is there to be asked",
+            where=endpoint.url,
+            hint="Confirm with --yes that it may be loaded.",
+        )
     print(f"Load {endpoint.url}, which is not on this machine? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("not confirmed; nothing was sent", where=endpoint.url)
@@ -254,6 +257,7 @@ def _new_run(
         ),
         workers=(this_worker(zero_ns),),
         loads=options.loads,
+        targets=options.targets,
         rtt_s=identity.rtt_s,
     )
     return create_run(choice.results_dir, manifest)
@@ -264,7 +268,7 @@ async def _measured_points(choice: Choice, session: Session, live: LiveProfile) 
 
     try:
         points = await measure(session, live)
-    except (Interrupted, ServerError):
+    except GiqError:
         _report(choice, session, live.points, live)
         raise
     _report(choice, session, points, live)
@@ -283,7 +287,19 @@ def _report(choice: Choice, session: Session, points: list[Point], live: LivePro
         return
     live.rest()
     curve = Curve(session.measured.config, session.options.workload, tuple(points))
-    write(points_table(curve.points, curve_title(curve)), choice.output, data_console())
+    percentile = next((target.percentile for target in session.options.targets), "p90")
+    write(points_table(curve.points, curve_title(curve), percentile), choice.output, data_console())
     live.say(f"Saturation: {saturation(curve).reason}")
     live.say(f"Saved in {session.run.path} ({sum(point.valid for point in points)} of {len(points)} points valid).")
-    live.say(f"Next: giq recommend --model {session.measured.config.main.model}")
+    live.say(f"Next: {_next_command(session)}")
+
+
+def _next_command(session: Session) -> str:
+    """The `giq recommend` that this profile answers: the same model, workload and targets."""
+    import shlex
+
+    from giq.catalog import load_catalog
+    from giq.recommend.notes import profile_words
+
+    words = profile_words(session.options.workload, session.options.targets, load_catalog()) or []
+    return shlex.join(["giq", "recommend", "--model", session.measured.config.main.model, *words])

@@ -40,7 +40,7 @@ def recommend(
     request_rate: Annotated[
         float | None, typer.Option(help="Requests/s to carry; then ranked by USD/hour.", rich_help_panel=ASKED)
     ] = None,
-    spare_replicas: Annotated[int, typer.Option(help="Replicas beyond the needed.", rich_help_panel=ASKED)] = 0,
+    spare_replicas: Annotated[int, typer.Option(help="Replicas beyond the needed.", min=0, rich_help_panel=ASKED)] = 0,
     accelerator: Annotated[
         list[str] | None, typer.Option(help="Only this accelerator; may be repeated.", rich_help_panel=ASKED)
     ] = None,
@@ -82,6 +82,7 @@ def recommend(
     from giq.catalog import load_catalog
     from giq.cli.at_hand import curves_at_hand
     from giq.documents import validate
+    from giq.errors import CatalogError, UsageError
     from giq.recommend.recommendation import require_any
     from giq.recommend.requirement import Requirement
 
@@ -105,9 +106,14 @@ def recommend(
         "evidence_floor": "measured" if measured_only else None,
         "attainment": attainment,
     }
-    recommendation = _recommendation(validate(asked, Requirement, "the command line"), catalog, stored)
+    try:
+        requirement = validate(asked, Requirement, "the command line")
+    except CatalogError as error:
+        raise UsageError(error.what, hint="See giq recommend --help.") from None
+    recommendation = _recommendation(requirement, catalog, stored)
     _tell(recommendation, output)
     require_any(recommendation)
+    _keep(recommendation)
 
 
 def _raw(value: object) -> object:
@@ -137,16 +143,24 @@ def _model(name: str, catalog: Catalog, stored: list[Curve]) -> str:
 
 
 def _recommendation(requirement: Requirement, catalog: Catalog, stored: list[Curve]) -> Recommendation:
-    """Curves at hand, estimates for the rest, ranked; the answer is kept for `giq manifest`."""
+    """Curves at hand, estimates for the rest, ranked."""
     from giq.recommend.answer import answer
-    from giq.recommend.saved import save_recommendation
     from giq.show.live import counting
 
     with counting("Predicting what is not measured") as progress:
-        recommendation = answer(stored, requirement, catalog, progress, processes=os.cpu_count() or 1)
-    if recommendation.rows:
+        return answer(stored, requirement, catalog, progress, processes=os.cpu_count() or 1)
+
+
+def _keep(recommendation: Recommendation) -> None:
+    """Keep the answer for `giq manifest`; it has been printed already, so failing here costs nothing else."""
+    from giq.errors import StorageError
+    from giq.recommend.saved import save_recommendation
+    from giq.show.terminal import warn
+
+    try:
         save_recommendation(recommendation)
-    return recommendation
+    except StorageError as error:
+        warn(str(error))
 
 
 def _tell(recommendation: Recommendation, form: OutputForm) -> None:

@@ -41,7 +41,9 @@ class Capacity(Entry, frozen=True, kw_only=True):
 
     `met`: `rate` is the capacity. `met_beyond_range`: every load measured meets them, `rate` is the highest and
     a lower bound. `unmet`: the lowest load measured already misses one (`nearest_miss`). `no_points`: nothing to
-    judge by. `limiting` is the target that sets the rate, None where saturation or the range does.
+    judge by. `limiting` is the target that sets the rate, None where saturation, the range or the share of requests
+    that meet all targets at once does; `reason` names each of them. The interval of a rate that the share sets is
+    not known.
     `joint_attainment` is the share of requests that meet all targets at `rate`, where the points tell it.
     """
 
@@ -58,6 +60,7 @@ class _Criterion:
     """One thing that must stay at or below *bound*, with its value, lower and upper end at each rate."""
 
     target: Target | None
+    name: str
     bound: float
     rates: NDArray[np.float64]
     value: NDArray[np.float64]
@@ -69,9 +72,13 @@ class _Criterion:
 
 @dataclass(frozen=True)
 class _Limit:
-    """The highest rate that one criterion allows: None where not even the lowest; `beyond` where all."""
+    """The highest rate that one criterion allows: None where not even the lowest; `beyond` where all.
+
+    `target` is None for the share of requests that must meet all targets at once, whose ends are not known.
+    """
 
     target: Target | None
+    name: str
     rate: float | None
     lo: float | None
     hi: float
@@ -113,12 +120,13 @@ def _of_target(curve: Curve, axis: LoadAxis, target: Target) -> _Criterion:
     _, hi = axis.values(lambda point: _part(target.value(point), "hi"))
     overloads = [point.offered_rps or 0.0 for point in curve.points if axis.is_open and _plainly_over(point, target)]
     known = any((found := target.value(point)) is not None and found.lo is not None for point in axis.points)
-    return _Criterion(target, target.seconds, rates, value, lo, hi, min(overloads, default=np.inf), known)
+    return _Criterion(target, str(target), target.seconds, rates, value, lo, hi, min(overloads, default=np.inf), known)
 
 
 def _of_attainment(axis: LoadAxis, targets: Sequence[Target], attainment: float) -> _Criterion:
     rates, missing = axis.values(_missing_share(targets))
-    return _Criterion(None, 1 - attainment, rates, missing, missing, missing, np.inf, False)
+    name = f"{attainment * 100:g} % of requests meeting all targets at once"
+    return _Criterion(None, name, 1 - attainment, rates, missing, missing, missing, np.inf, False)
 
 
 def _missing_share(targets: Sequence[Target]) -> Callable[[Point], float | None]:
@@ -148,14 +156,16 @@ def _limit(criterion: _Criterion) -> _Limit:
     inside = criterion.rates < criterion.overload_rps
     rates = criterion.rates[inside]
     if not len(rates):
-        return _Limit(criterion.target, None, None, 0.0, False)
+        return _Limit(criterion.target, criterion.name, None, None, 0.0, False)
     rate, all_meet = _highest(rates, criterion.value[inside], criterion.bound)
+    if criterion.target is None:
+        return _Limit(None, criterion.name, rate, None, np.inf, all_meet)
     low, _ = _highest(rates, criterion.hi[inside], criterion.bound)
     high, all_could = _highest(rates, criterion.lo[inside], criterion.bound, to_infinite=1.0)
     overloaded = bool(np.isfinite(criterion.overload_rps))
     upper = criterion.overload_rps if all_could else (high or 0.0)
     lower = (low or 0.0) if criterion.has_intervals else None
-    return _Limit(criterion.target, rate, lower, float(upper), all_meet and not overloaded)
+    return _Limit(criterion.target, criterion.name, rate, lower, float(upper), all_meet and not overloaded)
 
 
 def _highest(
@@ -184,22 +194,25 @@ def _met(curve: Curve, axis: LoadAxis, targets: Sequence[Target], limits: Sequen
     """The capacity where every target is met somewhere: the lowest of the limits, and of saturation."""
     top = axis.rates[-1]
     lowest = min(
-        limits, key=lambda limit: (limit.rate or 0.0, limit.beyond), default=_Limit(None, top, None, np.inf, True)
+        limits,
+        key=lambda limit: (limit.rate or 0.0, limit.beyond),
+        default=_Limit(None, "saturation", top, None, np.inf, True),
     )
     stable = saturation(curve)
     cap = stable.rate if stable.reached else None
     rate = lowest.rate or 0.0
-    limiting = None if lowest.beyond else lowest.target
+    limiting = None if lowest.beyond else lowest
     beyond = lowest.beyond
     if cap is not None and (rate >= cap.value or (beyond and not targets)):
         rate, limiting, beyond = (min(rate, cap.value), None, False) if targets else (cap.value, None, False)
-    estimate = _interval(rate, limits, cap, beyond)
+    by_share = limiting is not None and limiting.target is None
+    estimate = Estimate(value=rate) if by_share else _interval(rate, limits, cap, beyond)
     shares = [_missing_share(targets)(point) for point in axis.points]
     missing = at_rate(axis.rates, shares, rate) if targets and rate >= axis.rates[0] else None
     return Capacity(
         rate=estimate,
         status="met_beyond_range" if beyond else "met",
-        limiting=limiting,
+        limiting=None if limiting is None else limiting.target,
         joint_attainment=None if missing is None else max(1 - missing, _surely_met(targets)),
         reason=_why(axis, limiting, beyond, rate),
     )
@@ -230,9 +243,9 @@ def _interval(rate: float, limits: Sequence[_Limit], cap: Estimate | None, beyon
     )
 
 
-def _why(axis: LoadAxis, limiting: Target | None, beyond: bool, rate: float) -> str:
+def _why(axis: LoadAxis, limiting: _Limit | None, beyond: bool, rate: float) -> str:
     if limiting is not None:
-        reason = f"limited by {limiting}"
+        reason = f"limited by {limiting.name}"
     elif beyond:
         reason = f"all loads measured meet the targets; {format_rate(rate)}, the highest, is a lower bound"
     else:

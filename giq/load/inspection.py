@@ -13,7 +13,7 @@ import aiohttp
 from giq.catalog.catalog import Catalog, load_catalog
 from giq.catalog.models import Model
 from giq.catalog.servers import MetricNames
-from giq.errors import ServerError, UnknownNameError
+from giq.errors import ServerError, UnknownNameError, UnreachableError
 from giq.load.acceptance import find_form
 from giq.load.endpoint import KEY_VARIABLES, Endpoint, refuse_proxy
 from giq.load.http import open_session
@@ -89,7 +89,7 @@ async def _models(session: aiohttp.ClientSession, endpoint: Endpoint) -> list[di
             hint="Give the certificate of its authority with --ca-file.",
         ) from None  # fmt: skip
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise ServerError(
+        raise UnreachableError(
             f"no server answers there ({_cause(error)})", where=endpoint.url,
             hint="Start one (vllm serve MODEL), or give its address with --endpoint.",
         ) from None  # fmt: skip

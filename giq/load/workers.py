@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import dataclasses
 import multiprocessing
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from time import monotonic_ns
 
-from giq.errors import GiqError
+from giq.errors import GiqError, UsageError
 from giq.load.client import observed
 from giq.load.job import Hooks, LoadJob, LoadResult, Progress
 from giq.load.live import joined
@@ -29,8 +31,11 @@ async def run_workers(job: LoadJob, hooks: Hooks, workers: int, sink_factory: Si
     `hooks.records`. Together they are the schedule's, each once. The rest is as with `run_load`.
 
     Raises:
+        UsageError: fewer than one worker is asked for.
         GiqError: a worker died or failed; what the workers had recorded until then is kept.
     """
+    if workers < 1:
+        raise UsageError(f"{workers} workers cannot send a load", hint="Use 1 or more.")
     if workers == 1:
         return await _alone(job, hooks, sink_factory)
 
@@ -67,6 +72,18 @@ class _Member:
             self.pipe.send(order)
 
 
+@contextlib.contextmanager
+def _unheard_ctrl_c() -> Iterator[None]:
+    """Processes started in here never hear Ctrl-C, not even before they run `work`; ours comes when the block ends."""
+    # Starting the tracker that every spawn needs would unblock SIGINT again, so it is started before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextlib.asynccontextmanager
 async def _started(job: LoadJob, workers: int, sink_factory: SinkFactory) -> AsyncIterator[_Crew]:
     context = multiprocessing.get_context("spawn")
@@ -76,7 +93,8 @@ async def _started(job: LoadJob, workers: int, sink_factory: SinkFactory) -> Asy
             ours, theirs = context.Pipe()
             share = dataclasses.replace(job, worker_id=worker_id, workers=workers)
             process = context.Process(target=work, args=(theirs, share, sink_factory), daemon=True)
-            process.start()
+            with _unheard_ctrl_c():
+                process.start()
             theirs.close()
             members.append(_Member(worker_id, process, ours))
         yield _Crew(members)

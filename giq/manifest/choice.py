@@ -29,7 +29,8 @@ class ServingChoice(Entry, frozen=True, kw_only=True):
 
     `weights_bytes` is None for a model outside the catalog. `capacity` is requests/s per unit within
     `targets` (words), None where they cannot be met, with `unmet_reason` then. `levels` are in order of
-    rate, the last at capacity. `latency_p99_s` is at capacity. `source`, `workload` are words.
+    rate, the last at capacity. `latency_p99_s` is at capacity. `source`, `workload` are words. `notes` say what
+    was assumed.
     """
 
     config: ServingConfiguration
@@ -52,6 +53,7 @@ class ServingChoice(Entry, frozen=True, kw_only=True):
     replicas: PositiveInt = 1
     pricing_model: PricingModel = "on-demand"
     price: Price | None = None
+    notes: tuple[str, ...] = ()
 
 
 def choice_of(row: Row, requirement: Requirement, catalog: Catalog) -> ServingChoice:
@@ -88,6 +90,7 @@ def choice_of(row: Row, requirement: Requirement, catalog: Catalog) -> ServingCh
         replicas=row.replicas or 1,
         pricing_model=requirement.pricing_model,
         price=row.price,
+        notes=_assumed(part.precision, weights),
     )
 
 
@@ -102,6 +105,16 @@ def _weights(name: str, precision: str, catalog: Catalog) -> tuple[Weights | Non
         known = ", ".join(item.precision for item in model.weights)
         raise UsageError(f"no {precision} weights of {model.name} are in the catalog", hint=f"There are: {known}.")
     return found, model.gated
+
+
+def _assumed(precision: str, weights: Weights | None) -> tuple[str, ...]:
+    """What is taken for granted of the weights, for the user."""
+    if precision != UNKNOWN or weights is None:
+        return ()
+    return (
+        "the precision of the measured server is not known; the weights are those served by default, "
+        f"{weights.precision} of {weights.repository}",
+    )
 
 
 def _level(level: Level) -> LoadLevel:

@@ -220,7 +220,7 @@ def _progress_deadline(startup: Startup, probes: Probes) -> int:
 
 
 def _notes(choice: ServingChoice, version: ServerVersion, resources: Resources) -> tuple[str, ...]:
-    notes = []
+    notes = list(choice.notes)
     told = choice.config.main.server_version
     if told != version.version:
         notes.append(f"the curve is of server version {told}; image and flags are those of {version.version}")

@@ -39,13 +39,18 @@ def parse_engine_args(pairs: tuple[str, ...]) -> dict[str, EngineValue]:
     """`K=V` pairs as engine arguments; numbers and booleans become such, dashes in keys underscores.
 
     Raises:
-        UsageError: a pair has no `=`, or no key.
+        UsageError: a pair has no `=`, or no key, or is a secret.
     """
     arguments: dict[str, EngineValue] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z][\w-]*", key):
             raise UsageError(f"{pair!r} is not an engine argument", hint="Like --engine-arg max_num_seqs=128.")
+        if re.search(r"api_?key|token$|password|secret", key.replace("-", "_"), re.IGNORECASE):
+            raise UsageError(
+                f"{key} is a secret, and engine arguments are stored with the results",
+                hint="Set it in the environment instead (GIQ_API_KEY for the endpoint, HF_TOKEN for the weights).",
+            )
         arguments[key.replace("-", "_")] = _engine_value(value)
     return arguments
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from giq.catalog import MetricNames, load_catalog
-from giq.curve.point import METRICS, STATISTICS, Point
+from giq.curve.point import Point
 from giq.curve.server_statistics import server_statistics
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
-from giq.documents import replace
+from giq.documents import plain
 from giq.errors import UnknownNameError
 from giq.store.run import open_run
 from giq.workload.workload import ClosedLoad, Load, OpenLoad
@@ -19,8 +19,11 @@ from giq.workload.workload import ClosedLoad, Load, OpenLoad
 if TYPE_CHECKING:
     from giq.store.run import Run
 
-TOLERANCE = 1e-9
-"""Relative difference that rounding may make."""
+TOLERANCE = 1e-6
+"""Relative difference that rounding may make: quantile grids are stored in 32 bits."""
+
+FOUND_IN_RECORDS = ("NOT_STEADY", "TOO_FEW", "ERRORS", "LENGTHS_DIFFER")
+"""The flags that follow from the records; the others were found while loading and are taken over."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,16 @@ class Recomputed:
 
 
 def recompute(path: Path) -> list[Recomputed]:
-    """Every stored point of the run at *path*, compared with what its records give.
+    """Every stored point of the run at *path*, compared in every field with what its records give.
 
     Raises:
         DataError: there is no run, or a file of it is damaged.
     """
     run = open_run(path)
-    return [Recomputed(point.point_id, _differences(point, recomputed_point(run, point))) for point in run.points()]
+    return [
+        Recomputed(point.point_id, tuple(_differences("", plain(point), plain(recomputed_point(run, point)))))
+        for point in run.points()
+    ]
 
 
 def recomputed_point(run: Run, stored: Point) -> Point:
@@ -55,14 +61,14 @@ def recomputed_point(run: Run, stored: Point) -> Point:
         window=window,
         provenance=stored.provenance,
         accelerators_total=total,
-        targets=(),
+        targets=run.manifest.targets,
         server=server_statistics(run.samples(stored.point_id), names, window.start_ns, window.end_ns),
         rtt_s=stored.rtt_s,
         client_error_s=stored.client_error_s,
-        flags=(),
+        flags=tuple(flag for flag in stored.flags if flag not in FOUND_IN_RECORDS),
         elapsed_s=stored.accelerator_seconds / total,
     )
-    return replace(summarise(requests, facts), attainment=stored.attainment)
+    return summarise(requests, facts)
 
 
 def _metric_names(version: str) -> MetricNames:
@@ -80,18 +86,18 @@ def _load(point: Point) -> Load:
     return OpenLoad(rate_rps=point.offered_rps or point.achieved_rps)
 
 
-def _differences(stored: Point, made: Point) -> tuple[str, ...]:
-    plain = ("achieved_rps", "in_flight_mean", "error_share", "window_s", "n_requests", "input_tps", "output_tps")
-    found = [name for name in plain if not _same(getattr(stored, name), getattr(made, name))]
-    for metric in METRICS:
-        for statistic in STATISTICS:
-            old, new = stored.metric(metric).at(statistic), made.metric(metric).at(statistic)
-            if not _same(old.value if old else None, new.value if new else None):
-                found.append(f"{metric}_{statistic}_s")
-    return tuple(found)
+def _differences(path: str, stored: Any, made: Any) -> list[str]:
+    """The fields in which two points differ beyond rounding."""
+    if isinstance(stored, dict) and isinstance(made, dict):
+        keys = sorted({*stored, *made})
+        return [place for key in keys for place in _differences(f"{path}.{key}", stored.get(key), made.get(key))]
+    if isinstance(stored, list | tuple) and isinstance(made, list | tuple) and len(stored) == len(made):
+        pairs = enumerate(zip(stored, made, strict=True))
+        return [place for index, pair in pairs for place in _differences(f"{path}[{index}]", *pair)]
+    return [] if _same(stored, made) else [path.removeprefix(".")]
 
 
-def _same(left: float | None, right: float | None) -> bool:
-    if left is None or right is None:
-        return left is right
-    return left == right or abs(left - right) <= TOLERANCE * max(abs(left), abs(right))
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, float | int) and isinstance(right, float | int):
+        return left == right or abs(left - right) <= TOLERANCE * max(abs(left), abs(right))
+    return bool(left == right)

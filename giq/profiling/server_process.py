@@ -20,11 +20,22 @@ from pathlib import Path
 
 from giq.catalog import Catalog, Model
 from giq.catalog.configuration import EngineValue
-from giq.errors import ServerError
+from giq.errors import ServerError, UsageError
 from giq.profiling.options import Declared
 
 START_LIMIT_S = 1800.0
 STOP_LIMIT_S = 30.0
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs without any proxy of the environment: a server of our own is on this machine."""
+
+LAUNCHER = (
+    "import ctypes, os, signal, sys; "
+    "ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0); "  # 1 is PR_SET_PDEATHSIG (linux/prctl.h)
+    "os.getppid() == int(sys.argv[1]) or sys.exit(1); "  # giq is gone already
+    "os.execvp(sys.argv[2], sys.argv[2:])"
+)
+"""Asks Linux to end the server when giq is gone, however it went, then becomes the server."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ def launch_command(declared: Declared, catalog: Catalog, port: int, python: str 
 
     Raises:
         ServerError: no vLLM is installed here.
+        UsageError: the declared precision is not published for a model of the catalog.
     """
     start = vllm_command(python)
     if start is None or not declared.model:
@@ -78,8 +90,16 @@ def _repository(declared: Declared, catalog: Catalog) -> str:
     if "/" in name or Path(name).exists():
         return name
     model: Model = catalog.model(name)
-    weights = model.weights_for(declared.precision) if declared.precision else model.weights[0]
-    return (weights or model.weights[0]).repository
+    if declared.precision is None:
+        return model.weights[0].repository
+    weights = model.weights_for(declared.precision)
+    if weights is None:
+        known = ", ".join(item.precision for item in model.weights)
+        raise UsageError(
+            f"{model.name} is not published in {declared.precision}",
+            hint=f"Known: {known}. For other weights give --model a path or repository.",
+        )
+    return weights.repository
 
 
 def _flag(key: str, value: EngineValue) -> list[str]:
@@ -99,7 +119,7 @@ def free_port() -> int:
 def answers(url: str) -> bool:
     """Whether the server at *url* says that it is ready to serve (vLLM: /health)."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as reply:  # noqa: S310 - our own loopback URL
+        with DIRECT.open(f"{url}/health", timeout=2) as reply:
             return bool(reply.status == 200)
     except (OSError, http.client.HTTPException):
         return False
@@ -112,20 +132,40 @@ async def running(
     """The server that *command* starts, without a shell, from when *answers(url)* until the block ends.
 
     Raises:
-        ServerError: it ended or did not answer in time; the message ends with the last lines of its log.
+        ServerError: it cannot be started, ended or did not answer in time; the message ends with the last lines of
+            its log, which is kept then.
     """
-    log = Path(tempfile.mkstemp(prefix="giq-server-", suffix=".log")[1])
+    if shutil.which(command[0]) is None:
+        raise ServerError(f"{command[0]} cannot be run: there is no such program", where="launch")
+    descriptor, name = tempfile.mkstemp(prefix="giq-server-", suffix=".log")
+    log = Path(name)
     launched = Launched(f"http://127.0.0.1:{port}", tuple(command), log)
-    with log.open("wb") as sink:
+    with os.fdopen(descriptor, "wb") as sink:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
-            env=os.environ | {"VLLM_NO_USAGE_STATS": "1"},
+            *_bound_to_us(command), stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink,
+            start_new_session=True, env=os.environ | {"VLLM_NO_USAGE_STATS": "1"},
         )  # fmt: skip
+    failed = False
     try:
         await _until_ready(process, launched, answers, say)
         yield launched
+    except ServerError:
+        failed = True
+        raise
     finally:
+        failed = failed or process.returncode is not None
         await _stop(process)
+        if failed:
+            say(f"The server's log is kept: {log}")
+        else:
+            log.unlink(missing_ok=True)
+
+
+def _bound_to_us(command: Sequence[str]) -> list[str]:
+    """The command that ends with this process where the system can do that (Linux)."""
+    if sys.platform != "linux":
+        return list(command)
+    return [sys.executable, "-c", LAUNCHER, str(os.getpid()), *command]
 
 
 async def _until_ready(
@@ -152,10 +192,16 @@ def _tail(log: Path) -> str:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """End the server's whole process group, gently first."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
+    """End the server's whole process group: gently first, then whatever is left of it."""
+    try:
+        _signal_group(process, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-            return
+    finally:
+        _signal_group(process, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal_group(process: asyncio.subprocess.Process, sign: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, sign)

@@ -34,7 +34,10 @@ from giq.store.journal import Journal
 from giq.store.run import Run, open_run
 from giq.workload.schedule import Schedule, make_schedule
 from giq.workload.trace import Trace
-from giq.workload.workload import Load, Stop
+from giq.workload.workload import ClosedLoad, Load, Stop
+
+LONGEST_POINT = 100_000
+"""Requests of a workload whose lengths are checked beforehand; more than a point of a search sends."""
 
 WORST_RTT_SHARE = 0.1
 """Above this share of a target the way to the server is part of what is measured (DESIGN §5)."""
@@ -74,7 +77,6 @@ async def measure(session: Session, observer: Observer) -> list[Point]:
         Interrupted: the user stopped it; what was measured is saved.
         ServerError: the server stopped answering, or others use it; what was measured is saved.
     """
-    refuse_busy(session)
     _warn_of_distance(session, observer)
     signals = Signals()
     points: list[Point] = []
@@ -94,16 +96,21 @@ async def measure(session: Session, observer: Observer) -> list[Point]:
     return points
 
 
-def refuse_busy(session: Session) -> None:
-    """Refuse a server that others are using now.
+def refuse_unusable(options: ProfileOptions, endpoint: Endpoint, identity: ServerIdentity, trace: Trace | None) -> None:
+    """Refuse, before a run is made, a server that others are using now, or a workload that it would refuse.
 
     Raises:
         ServerError: it works on requests that are not ours, and sharing was not allowed.
+        UsageError: a request is longer than the server's context.
     """
-    if session.identity.busy and not session.options.shared:
+    # Every point's lengths are the beginning of one stream: these are all that any point will ask for.
+    most = Stop(requests=LONGEST_POINT)
+    lengths = trace or make_schedule(options.workload, ClosedLoad(concurrency=1), most, options.seed)
+    _refuse_too_long(lengths, identity)
+    if identity.busy and not options.shared:
         raise ServerError(
-            f"the server is busy with {session.identity.busy:g} request(s) of others",
-            where=session.endpoint.url,
+            f"the server is busy with {identity.busy:g} request(s) of others",
+            where=endpoint.url,
             hint="Wait until it is idle, or go on with --shared: the points are then flagged and not ranked.",
         )
 
@@ -210,7 +217,7 @@ def worker_journal(run_path: Path, point_id: str, worker_id: int) -> Journal:
     return open_run(run_path).journal(point_id, worker_id)
 
 
-def _refuse_too_long(schedule: Schedule, identity: ServerIdentity) -> None:
+def _refuse_too_long(schedule: Schedule | Trace, identity: ServerIdentity) -> None:
     """Refuse lengths that the server would refuse one by one.
 
     Raises:

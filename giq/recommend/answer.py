@@ -32,7 +32,7 @@ def answer(
         UsageError: no weights of the model are published in the precision asked for.
     """
     considered = _considered(requirement, catalog)
-    wanted = unmeasured(considered.accepted, stored, requirement)
+    wanted = unmeasured(considered.accepted, stored, requirement, catalog)
     refuses = requirement.evidence_floor not in (None, "estimated")
     estimated, impossible = estimate_curves(() if refuses else wanted, requirement, catalog, progress, processes)
     notes = list(considered.notes)

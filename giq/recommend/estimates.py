@@ -17,6 +17,7 @@ from giq.errors import UsageError
 from giq.recommend.candidates import Candidate
 from giq.recommend.recommendation import Rejection
 from giq.recommend.requirement import Requirement
+from giq.recommend.units import known_model, same_unit
 
 if TYPE_CHECKING:
     from giq.engine.spec import EngineSpec
@@ -28,15 +29,16 @@ Progress = Callable[[int, int], None]
 
 
 def unmeasured(
-    candidates: Iterable[Candidate], curves: Iterable[Curve], requirement: Requirement
+    candidates: Iterable[Candidate], curves: Iterable[Curve], requirement: Requirement, catalog: Catalog
 ) -> tuple[Candidate, ...]:
     """The candidates for which none of *curves* is measured, usable, and of the same unit and workload."""
-    known = {
-        curve.config.config_id
+    measured = [
+        curve.config
         for curve in curves
         if curve.valid_points and curve.evidence == "measured" and requirement.asks_for(curve.workload)
-    }
-    return tuple(item for item in candidates if item.config.config_id not in known)
+    ]
+    model = known_model(requirement.model, catalog)
+    return tuple(item for item in candidates if not any(same_unit(config, item.config, model) for config in measured))
 
 
 def estimate_curves(

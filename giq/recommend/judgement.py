@@ -15,9 +15,18 @@ from giq.recommend.candidates import known_accelerator, shape_of
 from giq.recommend.cost import over_capacity, replica_hours, replicas_for, token_cost
 from giq.recommend.eligible import rejection
 from giq.recommend.levels import levels_below, operating_level, tokens_per_request
-from giq.recommend.notes import capacity_note, evidence_note, miss_note, origin, price_note, unusable_note
+from giq.recommend.notes import (
+    capacity_note,
+    evidence_note,
+    miss_note,
+    origin,
+    precision_note,
+    price_note,
+    unusable_note,
+)
 from giq.recommend.recommendation import Rejection, Row
 from giq.recommend.requirement import Requirement
+from giq.recommend.units import known_model
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ def judge(
     notes = (
         evidence_note(curve, rests_on),
         capacity_note(found, stable),
+        precision_note(curve, known_model(requirement.model, catalog)),
         unusable_note(curve.points),
         *(f"{kind} evidence on the same unit is set aside" for kind in superseded),
         price_note(bill.price, requirement),

@@ -16,6 +16,7 @@ class Level(Entry, frozen=True, kw_only=True):
     """A unit at `rate_rps`, read off its curve; each number None where a point it rests on lacks it.
 
     `latencies_s` is by metric and statistic, like `ttft_p90`; what is unknown or infinite is absent.
+    `point_ids` name the points it rests on, like `RUN/p001` (without a run `p001`).
     """
 
     rate_rps: float
@@ -36,7 +37,7 @@ class Level(Entry, frozen=True, kw_only=True):
 def operating_level(curve: Curve, rate_rps: float) -> Level:
     """The level at *rate_rps*, with its latencies; at the nearest end of what was measured where it lies beyond."""
     rates = load_axis(curve).rates
-    point = operating_point(curve, min(max(rate_rps, rates[0]), rates[-1]))
+    point = operating_point(_named_by_run(curve), min(max(rate_rps, rates[0]), rates[-1]))
     named = {(name, statistic): point.metric(name, statistic) for name in METRICS for statistic in STATISTICS}
     latencies = {
         f"{name}_{statistic}": value
@@ -49,7 +50,8 @@ def operating_level(curve: Curve, rate_rps: float) -> Level:
 def levels_below(curve: Curve, rate_rps: float) -> tuple[Level, ...]:
     """The levels at every measured rate below *rate_rps*, in order of rate, without latencies."""
     rates = sorted({rate for rate in load_axis(curve).rates if rate < rate_rps})
-    return tuple(_level(operating_point(curve, rate)) for rate in rates)
+    named = _named_by_run(curve)
+    return tuple(_level(operating_point(named, rate)) for rate in rates)
 
 
 def tokens_per_request(curve: Curve) -> tuple[float, float]:
@@ -65,6 +67,14 @@ def tokens_per_request(curve: Curve) -> tuple[float, float]:
         return sum(of(point) * weight for point, weight in zip(points, weights, strict=True)) / sum(weights)
 
     return mean(lambda point: point.input_tokens_mean), mean(lambda point: point.output_tokens_mean)
+
+
+def _named_by_run(curve: Curve) -> Curve:
+    """*curve* with the run in the name of each point: every run calls its points p001, p002 and so on."""
+    points = (
+        replace(point, point_id=f"{point.run_id}/{point.point_id}") if point.run_id else point for point in curve.points
+    )
+    return Curve(curve.config, curve.workload, tuple(points))
 
 
 def _level(point: OperatingPoint) -> Level:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
 
+from giq.catalog.catalog import Catalog
+from giq.catalog.configuration import UNKNOWN
+from giq.catalog.models import Model
 from giq.catalog.prices import Price
+from giq.catalog.use_cases import Lengths
 from giq.curve.capacity import Capacity, Miss
 from giq.curve.curve import Curve
 from giq.curve.point import INVALIDATING, Estimate, HardwareSource, Point
 from giq.curve.saturation import Saturation
+from giq.curve.targets import Target
 from giq.documents import Entry
 from giq.recommend.recommendation import Row
-from giq.recommend.requirement import Requirement
+from giq.recommend.requirement import Requirement, workload_words
 from giq.units import format_rate, format_seconds, format_share
-from giq.workload.workload import Arrival, Workload
+from giq.workload.workload import Arrival, Sampling, Workload
 
 
 class Origin(Entry, frozen=True, kw_only=True):
@@ -51,6 +58,14 @@ def evidence_note(curve: Curve, found: Origin) -> str:
     return f"measured{when}, {hardware}"
 
 
+def precision_note(curve: Curve, model: Model | None) -> str | None:
+    """That the precision of what was measured is only assumed, or None."""
+    if curve.evidence != "measured" or curve.config.main.precision != UNKNOWN or model is None:
+        return None
+    served = model.weights[0].precision
+    return f"precision of the measured server is not known; taken as the one served by default ({served})"
+
+
 def unusable_note(points: tuple[Point, ...]) -> str | None:
     """How many points are left out and why, or None where all are used."""
     unusable = [point for point in points if not point.valid]
@@ -86,32 +101,88 @@ def price_note(price: Price | None, requirement: Requirement) -> str | None:
     return f"no price in {requirement.region} for {requirement.pricing_model}; not ranked"
 
 
-def tie_note(row: Row, above: Row, requirement: Requirement) -> str:
+def tie_note(row: Row, above: Row, requirement: Requirement, catalog: Catalog) -> str:
     """That the costs of two rows cannot be told apart, and the measurement that would settle it."""
-    command = profile_command(_less_certain(row, above), requirement)
-    return f"cost not distinguishable from rank {above.rank}; to settle it: {command}"
+    settling = profile_command(_less_certain(row, above), requirement, catalog)
+    return f"cost not distinguishable from rank {above.rank}; to settle it: {settling}"
 
 
-def profile_command(row: Row, requirement: Requirement) -> str:
-    """The `giq profile` command that measures a row's unit under the requirement's workload and targets."""
+def profile_command(row: Row, requirement: Requirement, catalog: Catalog) -> str:
+    """The `giq profile` command that measures a row's unit under the requirement's workload and targets.
+
+    Where options cannot say the workload and targets: in words what to measure.
+    """
     part = row.config.main
-    unit = part.topology or str(row.config.accelerators_total)
-    words = [f"giq profile --model {requirement.model} --accelerator {part.accelerator}:{unit}"]
-    words += _workload_flags(requirement.workload)
-    percentiles = {target.percentile for target in requirement.targets}
-    if len(percentiles) == 1:
-        words += [f"--target-{target.metric} {target.seconds * 1e3:g}ms" for target in requirement.targets]
-        words += [f"--percentile {percentile}" for percentile in percentiles - {"p90"}]
-    return " ".join(words)
+    unit = f"{part.accelerator}:{part.topology or row.config.accelerators_total}"
+    words = profile_words(requirement.workload, requirement.targets, catalog)
+    if words is None:
+        asked = f"{workload_words(requirement.workload)} with {', '.join(map(str, requirement.targets)) or 'no target'}"
+        return f"measure {requirement.model} on {unit} under {asked}, which options of giq profile cannot say"
+    return " ".join([f"giq profile --model {requirement.model} --accelerator {unit}", *words])
 
 
-def _workload_flags(workload: Workload) -> list[str]:
-    law = [] if workload.arrival == Arrival() else [f"--arrival {workload.arrival}"]
-    if workload.use_case is not None:
-        return [f"--use-case {workload.use_case}", *law]
-    lengths = {"input": workload.input_tokens, "output": workload.output_tokens}
-    fixed = [f"--{side}-tokens {item.mean:g}" for side, item in lengths.items() if item.distribution == "fixed"]
-    return fixed + law
+def profile_words(workload: Workload, targets: Sequence[Target], catalog: Catalog) -> list[str] | None:
+    """*workload* and *targets* as options of `giq profile` and `giq recommend`, one word each.
+
+    None where the options cannot say them: bounded lengths, a trace, targets at several percentiles.
+    """
+    lengths, law = _lengths_options(workload, catalog), _arrival_options(workload.arrival)
+    goals = _target_options(targets)
+    if lengths is None or law is None or goals is None:
+        return None
+    if workload.sampling != Sampling() or workload.modality != "text":
+        return None
+    return [*lengths, *law, *goals]
+
+
+def _lengths_options(workload: Workload, catalog: Catalog) -> list[str] | None:
+    sides = workload.input_tokens, workload.output_tokens
+    named = [item for item in catalog.use_cases if (item.input_tokens, item.output_tokens) == sides]
+    if named:
+        best = next((item for item in named if item.name == workload.use_case), named[0])
+        return ["--use-case", best.name]
+    ours, theirs = map(_length_text, sides)
+    return None if ours is None or theirs is None else ["--input-tokens", ours, "--output-tokens", theirs]
+
+
+def _length_text(lengths: Lengths) -> str | None:
+    """Lengths as an option says them, like `uniform:64-512`; None for a distribution that none does."""
+    low, high = lengths.minimum, lengths.maximum
+    if lengths.distribution == "uniform":
+        whole = high is not None and (lengths.mean, lengths.spread) == ((low + high) / 2, 0.0)
+        return f"uniform:{low}-{high}" if whole else None
+    if (low, high) != (1, None):
+        return None
+    mean, spread = _decimal(lengths.mean), _decimal(lengths.spread)
+    if lengths.distribution != "fixed":
+        return f"{lengths.distribution}:{mean},{spread}"
+    return mean if lengths.mean == int(lengths.mean) and not lengths.spread else None
+
+
+def _decimal(number: float) -> str:
+    """The shortest exact decimal of *number*, without an exponent."""
+    return f"{Decimal(repr(float(number))):f}".removesuffix(".0")
+
+
+def _arrival_options(arrival: Arrival) -> list[str] | None:
+    if arrival.law == "trace":
+        return None
+    if arrival.law == "gamma" and arrival.shape is not None:
+        return ["--arrival", f"gamma:{_decimal(arrival.shape)}"]
+    return [] if arrival == Arrival() else ["--arrival", arrival.law]
+
+
+def _target_options(targets: Sequence[Target]) -> list[str] | None:
+    """One percentile holds for all options, and each metric has one."""
+    percentiles = {target.percentile for target in targets}
+    if len(percentiles) > 1 or len({target.metric for target in targets}) < len(targets):
+        return None
+    words = [
+        word
+        for target in targets
+        for word in (f"--target-{target.metric}", f"{_decimal(float(f'{target.seconds * 1e3:.12g}'))}ms")
+    ]
+    return [*words, *(word for name in percentiles - {"p90"} for word in ("--percentile", name))]
 
 
 def _less_certain(row: Row, above: Row) -> Row:

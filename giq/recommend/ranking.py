@@ -43,7 +43,7 @@ def rank(
         requirement=requirement,
         made_at=made_at,
         giq_version=giq.__version__,
-        rows=_ranked(meeting, requirement),
+        rows=_ranked(meeting, requirement, catalog),
         rejected=tuple(sorted((*rejected, *counting.rejected, *refused), key=_rejection_order)),
         notes=(*notes, *counting.notes),
         defaults=requirement.defaults_used(),
@@ -55,7 +55,7 @@ def cost(row: Row, requirement: Requirement) -> Estimate | None:
     return row.usd_per_million_output if requirement.request_rate_rps is None else row.usd_per_hour
 
 
-def _ranked(rows: Iterable[Row], requirement: Requirement) -> tuple[Row, ...]:
+def _ranked(rows: Iterable[Row], requirement: Requirement, catalog: Catalog) -> tuple[Row, ...]:
     def order(row: Row) -> tuple[float, float, int, int, str]:
         found = cost(row, requirement)
         by_token = row.usd_per_million_output
@@ -73,16 +73,16 @@ def _ranked(rows: Iterable[Row], requirement: Requirement) -> tuple[Row, ...]:
             ranked.append(row)
             continue
         placed = replace(row, rank=len(ranked) + 1)
-        ranked.append(_with_tie(placed, ranked[-1], requirement) if ranked else placed)
+        ranked.append(_with_tie(placed, ranked[-1], requirement, catalog) if ranked else placed)
     return tuple(ranked)
 
 
-def _with_tie(row: Row, above: Row, requirement: Requirement) -> Row:
+def _with_tie(row: Row, above: Row, requirement: Requirement, catalog: Catalog) -> Row:
     """*row*, tied with the one above where their costs' intervals overlap."""
     ours, theirs = cost(row, requirement), cost(above, requirement)
     if ours is None or theirs is None or not _overlap(ours, theirs):
         return row
-    return replace(row, tie_with=above.rank, notes=(*row.notes, tie_note(row, above, requirement)))
+    return replace(row, tie_with=above.rank, notes=(*row.notes, tie_note(row, above, requirement, catalog)))
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:

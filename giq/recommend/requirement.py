@@ -9,7 +9,7 @@ from giq.catalog.use_cases import Lengths
 from giq.curve.point import Evidence
 from giq.curve.targets import Target
 from giq.documents import Entry, Name, Positive, Share, replace
-from giq.errors import UnknownNameError
+from giq.errors import UnknownNameError, UsageError
 from giq.recommend.cost import DEFAULT_RATIO
 from giq.units import format_rate
 from giq.workload.workload import Workload
@@ -28,6 +28,9 @@ class Requirement(Entry, frozen=True, kw_only=True):
     whole replicas that carry it, and `spare_replicas` beyond. `precision` None is each model's as served.
     `evidence_floor` refuses weaker evidence; `attainment` is the share of requests that must meet all
     targets at once.
+
+    Raises:
+        UsageError: an attainment without targets.
     """
 
     model: Name
@@ -42,6 +45,12 @@ class Requirement(Entry, frozen=True, kw_only=True):
     precision: Precision | None = None
     evidence_floor: Evidence | None = None
     attainment: Share | None = None
+
+    def __post_init__(self) -> None:
+        if self.attainment is not None and not self.targets:
+            raise UsageError(
+                "an attainment needs at least one latency target for requests to meet", hint="Like --target-ttft 300ms."
+            )
 
     def is_of(self, model: str, catalog: Catalog) -> bool:
         """Whether *model*, as a curve names it, is the one asked for; outside the catalog a name is only itself."""

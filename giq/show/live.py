@@ -99,7 +99,8 @@ class LiveProfile:
     def point_ended(self, point: Point) -> None:
         """Print what a finished point says, and the meaning of flags not met before."""
         self.points.append(point)
-        ttft, tpot = point.ttft.p90, point.tpot.p90
+        ttft = (point.ttft_scheduled if point.load_kind == "open" else point.ttft).p90
+        tpot = point.tpot.p90
         self.say(
             f"{self._point}: completed {format_rate(point.achieved_rps)}, {format_rate(point.output_tps, 'tok/s')}, "
             f"p90 TTFT {format_seconds(ttft.value if ttft else None)}, "

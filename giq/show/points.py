@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from giq.curve.point import Distribution, Point
-from giq.show.table import Column, Table, interval, with_bounds
+from giq.curve.point import STATISTICS, Distribution, Point
+from giq.show.table import Column, Row, Table, interval, with_bounds
 from giq.units import format_rate, format_seconds, format_share
 
 
-def points_table(points: Iterable[Point], title: str) -> Table:
-    """The points, lowest load first; latencies are percentiles from sent, with 90 % intervals in the wide form."""
-    return Table(title, COLUMNS, [point_row(point) for point in points])
+def points_table(points: Iterable[Point], title: str, percentile: str = "p90") -> Table:
+    """The points in the order given, with *percentile* beside the median.
+
+    TTFT and latency are shown as targets judge them: in open loop from the scheduled time, so that waiting to be
+    sent counts, in a closed loop from sent. The raw values have both.
+    """
+    return Table(title, _columns(percentile), [point_row(point) for point in points])
 
 
 def point_row(point: Point) -> dict[str, Any]:
@@ -38,14 +42,14 @@ def point_row(point: Point) -> dict[str, Any]:
         "hardware_source": point.provenance.hardware_source,
         "source": point.provenance.source,
     }
-    for metric in ("ttft", "ttft_scheduled", "tpot", "itl", "latency"):
+    for metric in ("ttft", "ttft_scheduled", "tpot", "itl", "ntpot", "latency", "latency_scheduled"):
         row |= _statistics(metric, point.metric(metric))
     return row
 
 
 def _statistics(metric: str, found: Distribution) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for statistic in ("mean", "p50", "p90", "p99"):
+    for statistic in STATISTICS:
         values |= with_bounds(f"{metric}_{statistic}_s", found.at(statistic))
     return values
 
@@ -60,26 +64,41 @@ def _flags(value: Any) -> str:
     return ", ".join(value) if value else "ok"
 
 
-COLUMNS = (
-    Column("load", "Load", fold=False),
-    Column("achieved_rps", "Completed", format_rate, right=True, fold=False),
-    Column("output_tps", "Output", lambda v: format_rate(v, "tok/s"), right=True, fold=False),
-    Column("in_flight_mean", "In flight", lambda v: format_rate(v, "").strip(), right=True, fold=False),
-    Column("ttft_p50_s", "TTFT p50", format_seconds, right=True, fold=False),
-    Column("ttft_p90_s", "TTFT p90 [90 %]", show_row=interval("ttft_p90_s", format_seconds), right=True),
-    Column("tpot_p50_s", "TPOT p50", format_seconds, right=True, fold=False),
-    Column("tpot_p90_s", "TPOT p90 [90 %]", show_row=interval("tpot_p90_s", format_seconds), right=True, wide=True),
-    Column(
-        "latency_p90_s", "Latency p90 [90 %]", show_row=interval("latency_p90_s", format_seconds), right=True, wide=True
-    ),
-    Column("error_share", "Errors", format_share, right=True, wide=True),
-    Column("n_requests", "Requests", right=True, fold=False),
-    Column("evidence", "Evidence", fold=False),
-    Column("flags", "Flags", _flags),
-    Column("window_s", "Window (s)", lambda v: f"{v:.0f}", right=True, wide=True),
-    Column("point_id", "Point", wide=True),
-    Column("run_id", "Run", wide=True),
-)
+def _columns(percentile: str) -> tuple[Column, ...]:
+    return (
+        Column("load", "Load", fold=False),
+        Column("achieved_rps", "Completed", format_rate, right=True, fold=False),
+        Column("output_tps", "Output", lambda v: format_rate(v, "tok/s"), right=True, fold=False),
+        Column("in_flight_mean", "In flight", lambda v: format_rate(v, "").strip(), right=True, fold=False),
+        _latency("ttft", "TTFT", "p50", bounds=False),
+        _latency("ttft", "TTFT", percentile),
+        _latency("tpot", "TPOT", "p50", bounds=False),
+        _latency("tpot", "TPOT", percentile, wide=True),
+        _latency("latency", "Latency", percentile, wide=True),
+        Column("error_share", "Errors", format_share, right=True, wide=True),
+        Column("n_requests", "Requests", right=True, fold=False),
+        Column("evidence", "Evidence", fold=False),
+        Column("flags", "Flags", _flags),
+        Column("window_s", "Window (s)", lambda v: f"{v:.0f}", right=True, wide=True),
+        Column("point_id", "Point", wide=True),
+        Column("run_id", "Run", wide=True),
+    )
+
+
+def _latency(metric: str, title: str, statistic: str, *, bounds: bool = True, wide: bool = False) -> Column:
+    """A column of one statistic of one metric, in open loop from scheduled where that differs from sent."""
+
+    def text(row: Row) -> str:
+        name = f"{metric}_scheduled" if row["load_kind"] == "open" and metric in ("ttft", "latency") else metric
+        key = f"{name}_{statistic}_s"
+        key = f"{metric}_{statistic}_s" if row.get(key) is None else key
+        return interval(key, format_seconds)(row) if bounds else format_seconds(row.get(key))
+
+    key = f"{metric}_{statistic}_s"
+    return Column(
+        key, f"{title} {statistic}" + (" [90 %]" if bounds else ""), show_row=text, right=True, wide=wide, fold=bounds
+    )
+
 
 FLAG_MEANINGS = {
     "NOT_STEADY": "no steady state: the load is past what the server keeps up with, or the point is too short",

@@ -9,7 +9,7 @@ from giq.documents import plain
 from giq.recommend.recommendation import Recommendation, Rejection, Row
 from giq.recommend.requirement import target_words, workload_words
 from giq.show.table import Column, Table, interval, with_bounds
-from giq.units import format_rate, format_seconds, format_usd
+from giq.units import format_rate, format_seconds, format_share, format_usd
 
 ROWS_WITH_NOTES = 3
 
@@ -78,7 +78,7 @@ def _columns(percentile: str, *, rated: bool) -> tuple[Column, ...]:
         Column("tpot_s", f"{percentile} TPOT", format_seconds, right=True, fold=False),
         Column("evidence", "Evidence", fold=False),
         Column("price_date", "Price of", fold=False),
-        Column("joint_attainment", "All targets at once", right=True, wide=True),
+        Column("joint_attainment", "All targets at once", format_share, right=True, wide=True),
         Column("price_source", "Price source", wide=True),
         Column("curve_id", "Curve", wide=True),
     )

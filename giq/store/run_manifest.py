@@ -12,6 +12,7 @@ from typing import Any, Literal
 from giq import documents
 from giq.catalog.configuration import ServingConfiguration
 from giq.curve.point import HardwareSource
+from giq.curve.targets import Target
 from giq.documents import Entry, Name, NonNegative, PositiveInt
 from giq.errors import CatalogError, DamagedFileError
 from giq.store.parquet import unreadable, write_bytes
@@ -73,6 +74,7 @@ class RunManifest(Entry, frozen=True, kw_only=True, forbid_unknown_fields=False,
     versions: dict[str, str] = {}
     workers: tuple[Worker, ...] = ()
     loads: tuple[Load, ...] = ()
+    targets: tuple[Target, ...] = ()
     rtt_s: NonNegative | None = None
     client_error_s: NonNegative | None = None
     stopped: str | None = None

@@ -25,19 +25,22 @@ WORKLOAD = ("--input-tokens", "64", "--output-tokens", "8")
 
 
 @contextlib.contextmanager
-def engine(*words: str) -> Iterator[str]:
-    """A simulated engine as a process of its own; the URL at which it answers."""
+def engine(*words: str, port: int = 0) -> Iterator[str]:
+    """A simulated engine as a process of its own, on *port* or any free one; the URL at which it answers."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
     command = [str(GIQ), "engine", "serve", *words, "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        for _ in range(200):
+        for _ in range(600):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
+        else:
+            raise TimeoutError("the simulated engine did not come up in 30 s")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGTERM)
@@ -60,9 +63,19 @@ def test_the_simulated_engine_is_estimated_however_it_was_started(h100: str, giq
     point = pd.read_parquet(path).iloc[0]
     assert (point.evidence, point.hardware_source) == ("estimated", "simulated")
     assert (point.model, point.accelerator) == ("llama-3-8b", "nvidia-h100-80gb")
-    assert point.valid
     assert "ESTIMATED, not measured" in result.stderr
     assert "estimated" in result.stdout
+
+
+def test_bare_profile_measures_what_answers_at_localhost_8000(giq: Giq, tmp_path: Path) -> None:
+    """Without an endpoint the server at localhost:8000 is measured, its model and version found out."""
+    with engine("--model", "llama-3-8b", "--accelerator", "h100", port=8000):
+        result = giq("profile", *WORKLOAD, "--concurrency", "8", "--requests", "150")
+
+    assert result.returncode == 0, result.stderr
+    assert "http://localhost:8000" in result.stderr
+    (path,) = tmp_path.glob("results/run=*/points.parquet")
+    assert pd.read_parquet(path).iloc[0].server_version == "0.32.0"
 
 
 def test_what_the_simulated_engine_announces_cannot_be_contradicted(h100: str, giq: Giq) -> None:

@@ -125,8 +125,23 @@ def test_joint_attainment_is_told_and_can_be_demanded(opened: Callable[..., Poin
     strict = capacity(make_curve(points), [TTFT], attainment=0.97)
     assert strict.rate == Estimate(value=pytest.approx(1.6))  # type: ignore[arg-type]
     assert strict.joint_attainment == pytest.approx(0.97)
+    assert (strict.limiting, strict.reason) == (None, "limited by 97 % of requests meeting all targets at once")
     assert capacity(make_curve(points[1:]), [TTFT], attainment=0.97).status == "unmet"
     assert capacity(make_curve(points), [Target("ttft", 0.31)], attainment=0.5).status == "no_points"
+
+
+def test_interval_of_a_rate_that_the_joint_share_sets_is_not_known(
+    opened: Callable[..., Point], make_curve: MakeCurve
+) -> None:
+    """The targets' own intervals say nothing of it, and it is no exact number; where a target limits, its own holds."""
+    points = [
+        opened(rate, ttft, ttft * 0.9, ttft * 1.1, attainment=(Attainment(targets="ttft<0.3", joint=s, goodput_rps=1),))
+        for rate, ttft, s in ((1.0, 0.1, 1.0), (2.0, 0.2, 0.95), (3.0, 0.4, 0.89))
+    ]
+    by_share = capacity(make_curve(points), [TTFT], attainment=0.97).rate
+    assert by_share is not None
+    assert (by_share.lo, by_share.hi) == (None, None)
+    assert capacity(make_curve(points), [TTFT], attainment=0.5) == capacity(make_curve(points), [TTFT])
 
 
 def test_joint_attainment_over_a_cliff_is_not_less_than_the_percentiles_leave(

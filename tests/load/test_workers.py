@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from giq.curve.requests import Record
-from giq.errors import GiqError
+from giq.errors import GiqError, UsageError
 from giq.load.client import LoadResult
 from giq.load.workers import run_workers
 from giq.workload.schedule import Schedule
@@ -107,3 +107,28 @@ def test_stop_reaches_the_workers(tmp_path: Path) -> None:
     result = on_loop(work)
     assert result.ending == "stopped"
     assert len(FileSink.read(tmp_path)) == result.ok == result.sent < 2000
+
+
+def test_less_than_one_worker_is_refused(tmp_path: Path) -> None:
+    """No workers at all would wait for ever: it is an error."""
+    with pytest.raises(UsageError, match="0 workers"):
+        together(closed(1, 1), tmp_path, workers=0)
+
+
+def test_ctrl_c_spares_workers_that_only_start(tmp_path: Path) -> None:
+    """A Ctrl-C that hits every process of the terminal in the workers' first moment ends none of them."""
+
+    async def work() -> LoadResult:
+        async with ExactServer() as exact:
+            load = asyncio.ensure_future(
+                run_workers(job(exact, closed(4, 40)), Heard().hooks, 2, functools.partial(FileSink, tmp_path))
+            )
+            hit: set[object] = set()
+            while len(hit) < 2:
+                await asyncio.sleep(0)
+                for worker in set(multiprocessing.active_children()) - hit:
+                    os.kill(worker.pid or 0, signal.SIGINT)
+                    hit.add(worker)
+            return await load
+
+    assert on_loop(work).ok == 40

@@ -31,6 +31,7 @@ def point(rate: float, running: float | None) -> Point:
     """A valid open-loop point with so many requests running."""
     return Point(
         point_id=f"p{rate:g}",
+        run_id="RUN",
         provenance=Provenance(evidence="measured", hardware_source="detected", source="test", giq_version="0"),
         load_kind="open",
         offered_rps=rate,
@@ -86,7 +87,7 @@ def test_a_choice_says_what_the_row_says(catalog: Catalog, gpu: ServingChoice) -
         LoadLevel(rate_rps=3.0, running=40.0, waiting=0.0, kv_usage=0.1),
     )
     assert found.latency_p99_s == pytest.approx(13.0)
-    assert found.source == "load points p2, p4"
+    assert found.source == "load points RUN/p2, RUN/p4"
 
 
 def test_a_saved_row_gives_the_same_manifests(catalog: Catalog, gpu: ServingChoice) -> None:
@@ -110,13 +111,18 @@ def test_a_curve_without_the_servers_metrics_gets_no_autoscaler(catalog: Catalog
 
 
 def test_other_precisions_have_other_weights(catalog: Catalog, gpu: ServingChoice) -> None:
-    """The weights are those published in the precision that was measured; where there are none it is an error."""
+    """The weights are those of the precision measured, or said to be the default ones; without any it is an error."""
     for precision, repository in (
         ("fp8", "RedHatAI/Meta-Llama-3-8B-Instruct-FP8"),
         ("unknown", "meta-llama/Meta-Llama-3-8B-Instruct"),
     ):
         config = ServingConfiguration(components=(replace(gpu.config.main, precision=precision),))
-        assert choice_of(row(config, gpu), REQUIREMENT, catalog).weights_repository == repository
+        found = choice_of(row(config, gpu), REQUIREMENT, catalog)
+        assert found.weights_repository == repository
+        said = [note for note in make_plan(found, catalog, ManifestOptions()).notes if "precision" in note]
+        assumed = "the weights are those served by default, bf16 of meta-llama/Meta-Llama-3-8B-Instruct"
+        told = [f"the precision of the measured server is not known; {assumed}"]
+        assert said == (told if precision == "unknown" else [])
     int4 = ServingConfiguration(components=(replace(gpu.config.main, precision="int4"),))
     with pytest.raises(UsageError, match="no int4 weights"):
         choice_of(row(int4, gpu), REQUIREMENT, catalog)

@@ -12,6 +12,7 @@ from giq.catalog.configuration import ServingConfiguration
 from giq.catalog.use_cases import Lengths
 from giq.curve.curve import Curve
 from giq.documents import replace
+from giq.errors import UsageError
 from giq.recommend.ranking import rank
 from giq.recommend.recommendation import Recommendation
 from giq.recommend.requirement import Requirement, target_words, workload_words
@@ -105,6 +106,45 @@ def test_runs_of_one_unit_are_pooled(
     (row,) = _ranked([low, high, low], catalog, chatbot).rows
     assert row.saturation is not None
     assert [level.rate_rps for level in row.levels] == pytest.approx([1, 5])
+
+
+def test_points_of_two_runs_do_not_hide_each_other(
+    catalog: Catalog, chatbot: Workload, make_curve: MakeCurve, make_config: MakeConfig
+) -> None:
+    """Every run calls its points p001, p002: both runs count, and each level leads back to its run."""
+    curves = []
+    for run, loads in (("RUN1", (0.1, 0.9)), ("RUN2", (0.5, 1.3))):
+        curve = make_curve(make_config("alpha"), loads=loads)
+        points = (replace(item, run_id=run, point_id=f"p00{n}") for n, item in enumerate(curve.points, 1))
+        curves.append(Curve(curve.config, curve.workload, tuple(points)))
+    for order in (curves, curves[::-1]):
+        (row,) = _ranked(order, catalog, chatbot).rows
+        assert [level.point_ids for level in row.levels][:2] == [("RUN1/p001",), ("RUN2/p001",)]
+
+
+def test_measured_as_servers_tell_it_beats_the_estimate(
+    catalog: Catalog, chatbot: Workload, make_curve: MakeCurve, make_config: MakeConfig
+) -> None:
+    """What a server tells less or more of than a candidate says is the same unit, and what was assumed is said."""
+    estimate = make_curve(make_config("alpha"), evidence="estimated", hardware="simulated")
+    told = {"precision": "unknown", "machine_type": "alpha-1g-wide", "engine_args": {"max_model_len": 8192}}
+    curves = [estimate, make_curve(make_config("alpha", **told))]
+    for precision in (None, "bf16"):
+        (row,) = _ranked(curves, catalog, chatbot, precision=precision).rows
+        assert row.evidence == "measured"
+        assert "estimated evidence on the same unit is set aside" in row.notes
+        said = "precision of the measured server is not known; taken as the one served by default (bf16)"
+        assert said in row.notes
+    older = make_curve(make_config("alpha", **told, server_version="0.19.1"))
+    assert len(_ranked([estimate, older], catalog, chatbot).rows) == 2
+    spoilt = make_curve(make_config("alpha", **told), flags=("COUNTERS_DISAGREE",))
+    assert [item.evidence for item in _ranked([estimate, spoilt], catalog, chatbot).rows] == ["estimated"]
+
+
+def test_attainment_needs_targets(chatbot: Workload) -> None:
+    """A share of requests that must meet all targets means nothing without one."""
+    with pytest.raises(UsageError, match="needs at least one latency target"):
+        Requirement(model="tiny-8b", workload=chatbot, attainment=0.9)
 
 
 def test_filters(catalog: Catalog, chatbot: Workload, make_curve: MakeCurve, make_config: MakeConfig) -> None:

@@ -77,8 +77,8 @@ def test_only_a_usable_measurement_spares_the_estimate(shipped: Catalog, make_cu
         make_curve(config, workload=SHORT, flags=("FOREIGN_TRAFFIC",)),
         make_curve(replace(config, adapters=1), workload=SHORT),
     ]
-    assert unmeasured(candidates, others, requirement) == candidates
-    assert unmeasured(candidates, [*others, same], requirement) == candidates[1:]
+    assert unmeasured(candidates, others, requirement, shipped) == candidates
+    assert unmeasured(candidates, [*others, same], requirement, shipped) == candidates[1:]
 
 
 def test_whole_question(shipped: Catalog, make_curve: Callable[..., Curve]) -> None:

@@ -107,7 +107,7 @@ def test_tie_names_the_measurement(catalog: Catalog, make_curve: MakeCurve, make
     assert (first.tie_with, second.tie_with) == (None, 1)
     assert second.notes[-1] == (
         "cost not distinguishable from rank 1; to settle it: giq profile --model tiny-8b --accelerator alpha:2 "
-        "--use-case chatbot --target-ttft 300ms"
+        "--input-tokens 108 --output-tokens 132 --target-ttft 300ms"
     )
 
 
