@@ -46,6 +46,9 @@ def models_table(catalog: Catalog) -> Table:
     return Table("Models", columns, rows)
 
 
+PHYSICS = ("memory_gb", "bandwidth_gb_s", "bf16_tflops", "peak_tflops")
+
+
 def accelerators_table(catalog: Catalog) -> Table:
     """Accelerators with memory, bandwidth and peak rate of one chip."""
     columns = (
@@ -67,6 +70,7 @@ def accelerators_table(catalog: Catalog) -> Table:
             "machine_types": sorted({shape.machine_type for shape in accelerator.shapes}),
             "origin": catalog.origin("accelerator", accelerator.name),
         }
+        | ({} if accelerator.kind != "cpu" else dict.fromkeys(PHYSICS))  # the catalog's figures of a CPU stand for none
         for accelerator in catalog.accelerators
     ]
     return Table("Accelerators", columns, rows)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from giq.errors import DataError, NewerFormatError, StorageError
 from giq.store import journal as journals
 from giq.store.columns import records_of, samples_of
-from giq.store.journal import Journal, ServerJournal, read_journal
+from giq.store.journal import WRITE_EVERY_ROWS, Journal, ServerJournal, read_journal
 from giq.store.schema import REQUESTS, SERVER
 
 from .examples import largest_file, record, sample
@@ -41,14 +41,15 @@ def test_rows_wait_for_at_most_a_second(tmp_path: Path) -> None:
 
 
 def test_many_rows_do_not_wait(tmp_path: Path) -> None:
-    """As soon as 5,000 rows wait they are written, in batches of at most as many."""
+    """As soon as WRITE_EVERY_ROWS rows wait they are written, in batches of at most as many."""
+    most = WRITE_EVERY_ROWS
     journal = Journal(tmp_path / "j")
     journal.append([record(0)])
-    journal.append([record(n) for n in range(1, 5_000)])
+    journal.append([record(n) for n in range(1, most)])
     assert len(ids(journal.path)) == 1
 
-    journal.append([record(n) for n in range(5_000, 12_000)])
-    assert ids(journal.path) == list(range(12_000))
+    journal.append([record(n) for n in range(most, 3 * most)])
+    assert ids(journal.path) == list(range(3 * most))
 
 
 def test_closing_writes_what_waits(tmp_path: Path) -> None:
