@@ -40,7 +40,7 @@ def test_delivered_arrivals_follow_the_law(law: str, cv: float) -> None:
     late_ms = (times - asked.arrival_ns) / 1e6
     assert np.quantile(late_ms, 0.5) < 2
     assert np.quantile(late_ms, 0.95) < 10
-    assert result.lateness.rate_error < 0.01
+    assert result.lateness.rate_error < 0.05
     span_s = (times[-1] - times[0]) / 1e9
     assert (len(times) - 1) / span_s == pytest.approx(RATE, rel=0.02 if law == "constant" else 0.3)
     gaps = np.diff(times)

@@ -151,14 +151,14 @@ def test_stopping_also_stops_the_wait_for_an_idle_server() -> None:
         async with ExactServer(extra_metrics='vllm:num_requests_waiting{engine="1"} 3.0\n') as exact:
             heard = Heard()
             loop = asyncio.get_running_loop()
-            loop.call_later(0.2, heard.hooks.stop.set)
-            loop.call_later(0.4, heard.hooks.quit.set)
+            loop.call_later(0.3, heard.hooks.stop.set)
+            loop.call_later(3.0, heard.hooks.quit.set)
             began = loop.time()
             return await run_load(job(exact, opened(100, 50)), heard.hooks), loop.time() - began
 
     result, took_s = on_loop(work)
     assert (result.ending, result.sent) == ("stopped", 0)
-    assert took_s < 3
+    assert took_s < 8
 
 
 def test_the_metrics_of_a_real_vllm() -> None:
