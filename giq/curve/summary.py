@@ -21,6 +21,7 @@ from giq.units import NS_PER_S
 from giq.workload.workload import Load, OpenLoad
 
 _LARGE_SHARE = 0.01
+_UNFINISHED_SHARE = 0.15
 _PER_REQUEST = ("ttft", "ttft_scheduled", "tpot", "ntpot", "latency", "latency_scheduled", "schedule_delay")
 
 
@@ -193,8 +194,17 @@ class _Summary:
         return tuple(dict.fromkeys([*(flag for flag, holds in found.items() if holds), *self.facts.flags]))
 
     def behind(self, slope: Estimate | None, in_flight_mean: float) -> bool:
+        """Whether an open-loop server did not keep up: by the trend of in flight, or by plain counting.
+
+        What arrives and is not completed stays in flight: where that is more than 15 % of the arrivals of the
+        window, it is no fluctuation about a level, however uncertain the trend of a short window is.
+        """
         load = self.facts.load
-        return isinstance(load, OpenLoad) and falls_behind(slope, in_flight_mean, self.window.seconds, load.rate_rps)
+        if not isinstance(load, OpenLoad):
+            return False
+        arrived = self.per_second(len(self.chosen))
+        unfinished = self.achieved_rps < (1 - _UNFINISHED_SHARE) * arrived * (1 - self.error_share)
+        return unfinished or falls_behind(slope, in_flight_mean, self.window.seconds, load.rate_rps)
 
     def differing_share(self) -> float:
         """The share of successful measured requests whose lengths the server counts otherwise than asked."""
