@@ -187,9 +187,7 @@ def _confirm(choice: Choice, endpoint: Endpoint) -> None:
     Raises:
         UsageError: nobody is there to be asked, or the answer is no.
     """
-    from giq.profiling.hardware import is_loopback
-
-    if choice.yes or is_loopback(endpoint.url):
+    if choice.yes or endpoint.is_loopback:
         return
     if not sys.stdin.isatty():
         raise UsageError(

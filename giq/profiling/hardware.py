@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from giq.catalog import Catalog
+from giq.load.endpoint import Endpoint
 
 LISTENING = "0A"
 """The state of a listening socket in /proc/net/tcp (Linux: include/net/tcp_states.h)."""
@@ -83,17 +82,6 @@ def _tpus(catalog: Catalog) -> Hardware | None:
     return Hardware(known.name, len(chips), f"TPU {kind}") if known else None
 
 
-def is_loopback(url: str) -> bool:
-    """Whether *url* names this machine by a loopback address or `localhost`."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def listeners(port: int) -> list[Path]:
     """The local processes (below /proc) that listen on TCP *port*; none where they cannot be seen."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
@@ -163,10 +151,10 @@ def hardware_behind(url: str, catalog: Catalog) -> Hardware | None:
     only the process that listens can tell: it, its parent or what it started must be vLLM by name, or it or what it
     started must hold an accelerator open.
     """
-    if not is_loopback(url):
+    endpoint = Endpoint(url)
+    if not endpoint.is_loopback:
         return None
-    parts = urlsplit(url)
-    found = listeners(parts.port or (443 if parts.scheme == "https" else 80))
+    found = listeners(endpoint.port)
     if not found:
         return None
     below = _descendants(found)

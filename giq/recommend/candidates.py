@@ -179,8 +179,9 @@ def _refusal(accelerator: Accelerator, precision: str, version: ServerVersion, *
 def _server_version(accelerator: Accelerator, catalog: Catalog, asked: str | None) -> ServerVersion:
     """The version asked for, else the newest with an image for *accelerator*, else the newest."""
     newest = catalog.server_version(SERVER, asked)
-    versions = (newest,) if asked is not None else catalog.server(SERVER).versions
-    return next((item for item in versions if accelerator.kind in item.images), newest)
+    if asked is not None:
+        return newest
+    return catalog.server(SERVER).newest_for(accelerator.kind) or newest
 
 
 def _too_long(model: Model, workload: Workload) -> list[str]:

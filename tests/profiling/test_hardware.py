@@ -14,19 +14,20 @@ from pathlib import Path
 import pytest
 
 from giq.catalog import load_catalog
-from giq.profiling.hardware import Parallel, detect_hardware, hardware_behind, is_loopback, listeners, parallel_of
+from giq.load.endpoint import Endpoint
+from giq.profiling.hardware import Parallel, detect_hardware, hardware_behind, listeners, parallel_of
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8000", "http://127.0.0.1", "http://127.8.1.1:80", "http://[::1]:9"])
 def test_loopback_addresses_are_this_machine(url: str) -> None:
     """Names and addresses of the loopback range are this machine."""
-    assert is_loopback(url)
+    assert Endpoint(url).is_loopback
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:8000", "http://example.com", "http://localhost.example.com"])
 def test_other_addresses_are_not(url: str) -> None:
     """Private and public addresses are other machines."""
-    assert not is_loopback(url)
+    assert not Endpoint(url).is_loopback
 
 
 CATALOG = load_catalog()
