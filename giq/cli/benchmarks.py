@@ -1,24 +1,41 @@
-"""`giq benchmarks`: the curves at hand."""
+"""`giq benchmarks`: the curves at hand: listed, drawn, judged, compared, exported and imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from giq.cli.asked import OutputOption, ResultsOption
+from giq.cli.asked import (
+    ItlOption,
+    LatencyOption,
+    NtpotOption,
+    OutputOption,
+    PercentileOption,
+    ResultsOption,
+    TpotOption,
+    TtftOption,
+    targets_of,
+)
+from giq.cli.benchmarks_exchange import export_tables, import_results
+from giq.cli.benchmarks_judgement import check, diff
+from giq.cli.curve_choice import WhichArgument, chosen_curves
+
+if TYPE_CHECKING:
+    from giq.cli.asked import OutputForm
+    from giq.curve.curve import Curve
 
 app = typer.Typer(help="Saturation curves: measured, published, estimated.", no_args_is_help=True)
-
-LocationArgument = Annotated[
-    str | None, typer.Argument(help="A run, a folder or file of points, gs:// or s3://; default all at hand.")
-]
+app.command("check")(check)
+app.command("diff")(diff)
+app.command("export")(export_tables)
+app.command("import")(import_results)
 
 
 @app.command("list")
 def list_curves(
-    location: LocationArgument = None, results_dir: ResultsOption = Path("results"), output: OutputOption = "table"
+    which: WhichArgument = None, results_dir: ResultsOption = Path("results"), output: OutputOption = "table"
 ) -> None:
     """List the curves.
 
@@ -29,37 +46,66 @@ def list_curves(
     from giq.show.table import write
     from giq.show.terminal import data_console
 
-    write(curves_table(curves_at_hand(results_dir, location)), output, data_console())
+    write(curves_table(curves_at_hand(results_dir, which or ())), output, data_console())
 
 
 @app.command("show")
-def show_points(
-    location: LocationArgument = None,
+def show_curves(
+    which: WhichArgument = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw into this file too: .svg or .png (needs giq[plot]).")
+    ] = None,
+    target_ttft: TtftOption = None,
+    target_tpot: TpotOption = None,
+    target_itl: ItlOption = None,
+    target_ntpot: NtpotOption = None,
+    target_latency: LatencyOption = None,
+    percentile: PercentileOption = "p90",
     results_dir: ResultsOption = Path("results"),
-    curve: Annotated[str | None, typer.Option(help="Only the curve with this id.")] = None,
     output: OutputOption = "table",
 ) -> None:
-    """Print the points of curves.
+    """Draw curves in the terminal, several over each other, and print their points.
 
-    Example: giq benchmarks show results/run=20261121-120000-ab12
+    Example: giq benchmarks show results/run=20261121-120000-ab12 --target-ttft 300ms --plot curve.svg
     """
-    from giq.cli.at_hand import curves_at_hand
-    from giq.errors import UsageError
+    from giq.show.picture import picture_of
+    from giq.show.plot_file import check_plot_file, drawn
+    from giq.show.terminal import say
+    from giq.store.parquet import write_bytes
+    from giq.units import parse_percentile
+
+    if plot is not None:
+        check_plot_file(plot)
+    targets = targets_of(
+        percentile, ttft=target_ttft, tpot=target_tpot, itl=target_itl, ntpot=target_ntpot, latency=target_latency
+    )
+    curves = chosen_curves(which, results_dir)
+    picture = picture_of(curves, targets, parse_percentile(percentile))
+    if output in ("table", "wide"):
+        from giq.show.terminal import data_console
+        from giq.show.text_plot import draw
+
+        draw(picture, data_console())
+    _print_points(curves, output, parse_percentile(percentile))
+    if plot is not None:
+        write_bytes(plot, drawn(picture, plot.suffix.lower()))
+        say(f"Drawn in {plot}.")
+
+
+def _print_points(curves: list[Curve], output: OutputForm, percentile: str) -> None:
+    """A table for each curve; in forms for machines the rows of all, each with its curve's id."""
     from giq.show.curves import curve_title
     from giq.show.points import points_table
     from giq.show.table import Table, write
     from giq.show.terminal import data_console
 
-    found = [item for item in curves_at_hand(results_dir, location) if curve in (None, item.curve_id)]
-    if not found:
-        raise UsageError("no curve there", where=location or str(results_dir), hint="See `giq benchmarks list`.")
-    tables = [points_table(item.points, curve_title(item)) for item in found]
+    tables = [points_table(item.points, curve_title(item), percentile) for item in curves]
     if output in ("table", "wide"):
         for table in tables:
             write(table, output, data_console())
         return
-    rows: list[dict[str, Any]] = [
-        {"curve_id": item.curve_id} | dict(row) for item, table in zip(found, tables, strict=True) for row in table.rows
+    rows = [
+        {"curve_id": item.curve_id, **row} for item, table in zip(curves, tables, strict=True) for row in table.rows
     ]
     write(Table("Points", tables[0].columns, rows), output, data_console())
 

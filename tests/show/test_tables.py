@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console
 
 from giq.curve.point import Distribution, Estimate, Point, Provenance
-from giq.show.points import FLAG_MEANINGS, points_table
+from giq.show.points import points_table
 from giq.show.table import Column, OutputFormat, Table, write
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -95,10 +95,3 @@ def test_a_name_is_never_read_as_markup() -> None:
 
     assert "[red]evil[/red]" in text
     assert "[bold]" in text
-
-
-def test_every_flag_has_a_meaning() -> None:
-    """Each flag of the schema is explained in one line."""
-    from giq.curve.point import INFORMING, INVALIDATING
-
-    assert set(FLAG_MEANINGS) == {*INVALIDATING, *INFORMING}
