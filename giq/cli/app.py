@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from giq import __version__
-from giq.cli import benchmarks, catalog, engine, manifest, predict, profile, recommend
+from giq.cli import benchmarks, calibrate, catalog, engine, manifest, predict, profile, recommend
 
 
 def _version(wanted: bool) -> None:
@@ -40,6 +40,7 @@ def application() -> typer.Typer:
     app.command("recommend")(recommend.recommend)
     app.command("manifest")(manifest.manifest)
     app.command("predict")(predict.predict)
+    app.command("calibrate")(calibrate.calibrate)
     app.add_typer(engine.app, name="engine")
     app.add_typer(catalog.models_app, name="models")
     app.add_typer(catalog.accelerators_app, name="accelerators")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -31,7 +31,7 @@ InputOption = Annotated[
     str | None,
     typer.Option(
         "--input-tokens",
-        help="Prompt lengths: 512, uniform:64-512, normal:512,128 or lognormal:512,0.7.",
+        help="Prompt lengths, prefix included: 512, uniform:64-512, normal:512,128 or lognormal:512,0.7.",
         rich_help_panel=WORKLOAD,
     ),
 ]
@@ -40,7 +40,37 @@ OutputTokensOption = Annotated[
 ]
 ArrivalOption = Annotated[
     str,
-    typer.Option("--arrival", help="Arrival law: poisson, constant, gamma:K or trace:FILE.", rich_help_panel=WORKLOAD),
+    typer.Option(
+        "--arrival",
+        help="Arrival law: poisson, constant, gamma:K, trace:FILE, or ramp:FROM-TO in req/s (ramp:2-20,constant), "
+        "which sets the rate itself and is no steady load.",
+        rich_help_panel=WORKLOAD,
+    ),
+]
+PrefixOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shared-prefix",
+        help="Prompts begin with one of some prefixes: TOKENS:PREFIXES, like 512:8 or 512:8,zipf:1.1.",
+        rich_help_panel=WORKLOAD,
+    ),
+]
+TurnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--turns",
+        help="Conversations of so many turns, like 4 or uniform:2-6; each prompt is the history and as much anew. "
+        "Rates count requests, --concurrency conversations.",
+        rich_help_panel=WORKLOAD,
+    ),
+]
+ThinkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--think-time",
+        help="Pause between an answer and the next turn: 5s, uniform:1s-10s, exponential:5s or lognormal:5s,0.7.",
+        rich_help_panel=WORKLOAD,
+    ),
 ]
 TtftOption = Annotated[
     str | None,
@@ -91,19 +121,76 @@ def lengths_of(text: str, option: str) -> Lengths:
         kind: Literal["normal", "lognormal"] = "normal" if bell[1] == "normal" else "lognormal"
         return Lengths(distribution=kind, mean=float(bell[2]), spread=float(bell[3]))
     raise UsageError(
-        f"{text!r} for {option} is no token length",
+        f"{text!r} for {option} is no number above zero, nor a law of such",
         hint="Like 512, uniform:64-512, normal:512,128 or lognormal:512,0.7.",
     )
 
 
+class Sharing(NamedTuple):
+    """What requests have in common, in the command line's words: prefixes, turns of a conversation, pauses between."""
+
+    prefix: str | None = None
+    turns: str | None = None
+    think_time: str | None = None
+
+
+NOTHING_SHARED = Sharing()
+
+
 def workload_of(
-    catalog: Catalog, use_case: str | None, lengths: tuple[str | None, str | None], arrival: str
+    catalog: Catalog,
+    use_case: str | None,
+    lengths: tuple[str | None, str | None],
+    arrival: str,
+    sharing: Sharing = NOTHING_SHARED,
 ) -> tuple[Workload, Trace | None]:
     """The workload that the words describe; without any, the chatbot use case. A trace brings its own lengths.
 
     Raises:
-        UsageError: unknown words, or only one of the two lengths without a use case.
+        UsageError: unknown words, only one of the two lengths without a use case, pauses without turns, turns of a
+            trace, or a prefix that leaves nothing of the prompts.
     """
+    workload, trace = _alone(catalog, use_case, lengths, arrival)
+    return _with_prefix(_with_turns(workload, sharing), sharing), trace
+
+
+def _with_turns(workload: Workload, sharing: Sharing) -> Workload:
+    from giq.documents import replace
+    from giq.workload.conversation import Conversation, parse_think_time
+
+    turns = lengths_of(sharing.turns, "--turns") if sharing.turns else None
+    if turns is None or (turns.distribution, turns.mean) == ("fixed", 1):
+        if sharing.think_time:
+            raise UsageError("--think-time needs turns to think between", hint="Like --turns 4 --think-time 5s.")
+        return workload
+    if workload.arrival.law == "trace":
+        raise UsageError("a trace has its own requests, not conversations", hint="Leave --turns or the trace out.")
+    talk = Conversation(turns=turns)
+    if sharing.think_time:
+        talk = Conversation(turns=turns, think=parse_think_time(sharing.think_time))
+    return replace(workload, conversation=talk)
+
+
+def _with_prefix(workload: Workload, sharing: Sharing) -> Workload:
+    from giq.documents import replace
+    from giq.workload.shared_prefix import parse_shared_prefix
+
+    if not sharing.prefix:
+        return workload
+    prefix, prompts = parse_shared_prefix(sharing.prefix), workload.input_tokens
+    longest = prompts.mean if prompts.distribution == "fixed" else prompts.maximum
+    if workload.arrival.law != "trace" and longest is not None and longest <= prefix.tokens:
+        raise UsageError(
+            f"a shared prefix of {prefix.tokens} tokens leaves nothing of prompts of {longest:g} tokens",
+            hint="--input-tokens counts whole prompts, prefix included: give more.",
+        )
+    return replace(workload, shared_prefix=prefix)
+
+
+def _alone(
+    catalog: Catalog, use_case: str | None, lengths: tuple[str | None, str | None], arrival: str
+) -> tuple[Workload, Trace | None]:
+    """The workload of requests that have nothing in common."""
     from giq.workload.workload import Workload, parse_arrival
 
     if arrival.startswith("trace:"):
@@ -173,6 +260,33 @@ def loads_of(concurrency: str | None, request_rate: str | None) -> tuple[Load, .
         *(ClosedLoad(concurrency=int(number)) for number in closed),
         *(OpenLoad(rate_rps=number) for number in rates),
     )
+
+
+def loads_under(workload: Workload, loads: tuple[Load, ...], stop: Stop) -> tuple[Load, ...]:
+    """The explicit *loads* that *workload* can be put under until *stop*, empty where the knee is to be searched for.
+
+    Raises:
+        UsageError: a ramp, which is its own load, beside others; a search for the knee of conversations; or
+            conversations that are cut before they settle.
+    """
+    from giq.workload.sessions import refuse_unsettled
+    from giq.workload.workload import OpenLoad
+
+    ramp = workload.arrival.mean_rps
+    if ramp is not None:
+        if loads:
+            raise UsageError(
+                f"{workload.arrival} says the rates itself", hint="Leave --request-rate and --concurrency out."
+            )
+        return (OpenLoad(rate_rps=ramp),)
+    if workload.conversation is not None and not loads:
+        raise UsageError(
+            "the search for the knee does not hold conversations, which take long to settle",
+            hint="Give loads: --request-rate 1,2,4 or --concurrency 4,16,64, and a --duration of many conversations.",
+        )
+    for load in loads:
+        refuse_unsettled(workload, load, stop)
+    return loads
 
 
 def stop_of(requests: int | None, duration: str | None) -> Stop:

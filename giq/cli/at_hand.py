@@ -1,7 +1,8 @@
-"""The curves at hand: those that ship and those in the results folder, after recovering what a crash left."""
+"""The curves at hand, after recovering what a crash left, with damages told."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,32 +28,29 @@ def recover_runs(results_dir: Path) -> None:
         _tell(error)
 
 
-def curves_at_hand(results_dir: Path, location: str | None = None) -> list[Curve]:
-    """The curves at *location*, without one those that ship and those in *results_dir*.
+def curves_at_hand(results_dir: Path, words: Sequence[str] = ()) -> list[Curve]:
+    """The curves that *words* name (runs, folders, files, URIs, ids), without words all at hand.
 
     A damaged file in a folder is told and passed over, as long as there are others.
 
     Raises:
-        DataError: *location* is not there, or nothing in it can be read.
+        DataError: a place is not there, or nothing in it can be read.
+        UnknownNameError: an id that no curve at hand has.
         UsageError: *results_dir* was given and is not there.
     """
-    from giq.catalog.shipped import shipped
     from giq.errors import UsageError
-    from giq.store.database import read_curves
+    from giq.store.at_hand import named_curves
 
     if results_dir != DEFAULT_RESULTS and not results_dir.is_dir():
         raise UsageError("there is no such folder of results", where=str(results_dir))
     recover_runs(results_dir)
-    if location is not None:
-        damages: list[GiqError] = []
-        found = list(read_curves(location, on_damage=damages.append))
-        if damages and not found:
-            raise damages[0]
-        for damage in damages:
-            _tell(damage)
-        return found
-    folders = [folder for folder in (shipped("benchmarks"), results_dir) if folder.is_dir()]
-    return [curve for folder in folders for curve in read_curves(folder, on_damage=_tell)]
+    damages: list[GiqError] = []
+    found = named_curves(words, results_dir, on_damage=damages.append)
+    if damages and words and not found:
+        raise damages[0]
+    for damage in damages:
+        _tell(damage)
+    return found
 
 
 def _tell(error: GiqError) -> None:

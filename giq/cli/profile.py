@@ -20,11 +20,16 @@ from giq.cli.asked import (
     OutputOption,
     OutputTokensOption,
     PercentileOption,
+    PrefixOption,
     ResultsOption,
+    Sharing,
+    ThinkOption,
     TpotOption,
     TtftOption,
+    TurnsOption,
     UseCaseOption,
     loads_of,
+    loads_under,
     stop_of,
     targets_of,
     workload_of,
@@ -40,6 +45,9 @@ def _panel(panel: str, words: str, least: int | None = None) -> typer.models.Opt
 
 
 def profile(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="With --resume: a run's id or folder, or latest.")] = "latest",
+    resume: Annotated[bool, _panel(LOADS, "Go on with a run that was interrupted or killed.")] = False,
     endpoint: Annotated[str | None, _panel(SERVER, "URL of the server (default http://localhost:8000).")] = None,
     launch: Annotated[bool, _panel(SERVER, "Start vLLM here, measure it, stop it.")] = False,
     simulate: Annotated[bool, _panel(SERVER, "Start the simulated engine and measure that: estimated.")] = False,
@@ -60,6 +68,9 @@ def profile(
     input_tokens: InputOption = None,
     output_tokens: OutputTokensOption = None,
     arrival: ArrivalOption = "poisson",
+    shared_prefix: PrefixOption = None,
+    turns: TurnsOption = None,
+    think_time: ThinkOption = None,
     target_ttft: TtftOption = None,
     target_tpot: TpotOption = None,
     target_itl: ItlOption = None,
@@ -70,9 +81,10 @@ def profile(
     request_rate: Annotated[str | None, _panel(LOADS, "Open loops in req/s, like 2,4,8 (no search).")] = None,
     requests: Annotated[int | None, _panel(LOADS, "Requests per explicit load.", least=1)] = None,
     duration: Annotated[str | None, _panel(LOADS, "Time per explicit load (default 60s).")] = None,
+    budget: Annotated[str | None, _panel(LOADS, "Wall time of a search, idle time included, like 10m.")] = None,
     timeout: Annotated[str, _panel(LOADS, "Give a request up after this time.")] = "10m",
     seed: Annotated[int, _panel(LOADS, "Fixes arrivals, lengths and their order.", least=0)] = 0,
-    workers: Annotated[int, _panel(LOADS, "Client processes.", least=1)] = 1,
+    workers: Annotated[str, _panel(LOADS, "Client processes, or auto: what the load needs.")] = "auto",
     results_dir: ResultsOption = Path("results"),
     quiet: Annotated[bool, _panel(OUTPUT, "No progress.")] = False,
     output: OutputOption = "table",
@@ -83,15 +95,24 @@ def profile(
     """
     from giq.catalog import load_catalog
     from giq.cli.profiling import Choice, run_profile
+    from giq.cli.resuming import resume_profile
     from giq.profiling.options import Declared, ProfileOptions, parse_accelerator, parse_engine_args
 
-    loads = loads_of(concurrency, request_rate)
-    _refuse_idle_options(
-        (not loads and (requests is not None or duration is not None), "--requests and --duration", "explicit loads"),
-        (not launch and (python is not None or trust_remote_code), "--python and --trust-remote-code", "--launch"),
-    )
     catalog = load_catalog()
-    workload, trace = workload_of(catalog, use_case, (input_tokens, output_tokens), arrival)
+    workload, trace = workload_of(
+        catalog, use_case, (input_tokens, output_tokens), arrival, Sharing(shared_prefix, turns, think_time)
+    )
+    loads, stop = loads_of(concurrency, request_rate), stop_of(requests, duration)
+    given = [name for name in context.params if _is_given(context, name)]
+    if not resume:
+        loads = loads_under(workload, loads, stop)
+        timed = requests is not None or duration is not None
+        _refuse_idle_options(
+            ("run" in given, "Names of runs", "--resume"),
+            (timed and not loads, "--requests and --duration", "explicit loads"),
+            (budget is not None and bool(loads), "--budget", "a search, which explicit loads replace"),
+            (not launch and (python is not None or trust_remote_code), "--python and --trust-remote-code", "--launch"),
+        )
     options = ProfileOptions(
         declared=Declared(
             model=model,
@@ -106,18 +127,37 @@ def profile(
             percentile, ttft=target_ttft, tpot=target_tpot, itl=target_itl, ntpot=target_ntpot, latency=target_latency
         ),
         loads=loads,
-        stop=stop_of(requests, duration),
+        stop=stop,
         seed=seed,
         request_timeout_s=parse_duration(timeout),
-        workers=workers,
+        budget_s=None if budget is None else parse_duration(budget),
+        workers=_workers_of(workers),
         shared=shared,
     )
     choice = Choice(
         endpoint=endpoint, launch=launch, simulate=simulate, python=python, trust_remote_code=trust_remote_code,
         api=api, api_key_file=api_key_file, ca_file=ca_file, yes=yes, quiet=quiet, results_dir=results_dir,
-        output=output,
+        output=output, trace_file=Path(arrival.removeprefix("trace:")) if trace else None,
     )  # fmt: skip
-    run_profile(choice, options, trace, catalog)
+    if resume:
+        resume_profile(run, choice, options, given, catalog)
+    else:
+        run_profile(choice, options, trace, catalog)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the option *name* stands in the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _workers_of(text: str) -> int | None:
+    """A number of client processes; None for `auto`."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--workers {text!r} is neither auto nor a number above zero", hint="Like --workers 2.")
+    return int(text)
 
 
 def _refuse_idle_options(*cases: tuple[bool, str, str]) -> None:

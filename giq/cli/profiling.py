@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import secrets
@@ -20,22 +21,26 @@ from giq.errors import GiqError, UnreachableError, UsageError
 if TYPE_CHECKING:
     from giq.catalog import Catalog
     from giq.cli.asked import OutputForm
-    from giq.curve.point import Point
+    from giq.curve.client_error import ClientCalibration
     from giq.load.endpoint import Endpoint
     from giq.load.identity import ServerIdentity
     from giq.profiling.configuration import Measured
     from giq.profiling.options import ProfileOptions
-    from giq.profiling.session import Session
+    from giq.profiling.probe import Session
     from giq.show.live import LiveProfile
     from giq.store.run import Run
     from giq.workload.trace import Trace
 
+CHECKING = "Measuring the client's own error first, for a few seconds ..."
 DEFAULT_ENDPOINT = "http://localhost:8000"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which server is measured and how it is told: what the command line says besides the profile's options."""
+    """Which server is measured and how it is told: what the command line says besides the profile's options.
+
+    `trace_file` is what a trace was read from. `resumed` is the run that is gone on with, None for a new one.
+    """
 
     endpoint: str | None
     launch: bool
@@ -49,6 +54,13 @@ class Choice:
     quiet: bool
     results_dir: Path
     output: OutputForm
+    trace_file: Path | None = None
+    resumed: Run | None = None
+
+    @property
+    def source(self) -> Literal["endpoint", "launch", "simulate"]:
+        """Where the server comes from."""
+        return "launch" if self.launch else "simulate" if self.simulate else "endpoint"
 
 
 def run_profile(choice: Choice, options: ProfileOptions, trace: Trace | None, catalog: Catalog) -> None:
@@ -78,7 +90,9 @@ async def _profile(choice: Choice, options: ProfileOptions, trace: Trace | None,
     with LiveProfile(quiet=choice.quiet) as live:
         recover_runs(choice.results_dir)
         key = read_api_key(choice.api_key_file)
-        async with _server(choice, options, catalog, live) as url:
+        command = _command(choice, options, catalog)
+        client = await _calibrated(options, live) if command else None  # before a server costs anything
+        async with _server(choice, command, live) as url:
             endpoint = Endpoint(
                 url=url, model=_served_name(choice, options), api_key=key, ca_file=choice.ca_file, api=choice.api
             )
@@ -86,27 +100,55 @@ async def _profile(choice: Choice, options: ProfileOptions, trace: Trace | None,
             measured = _identified(options, endpoint, identity, catalog)
             _announce(endpoint, identity, measured, options, live)
             refuse_unusable(options, endpoint, identity, trace)
-            await _measured_points(
-                choice, _session(choice, options, endpoint, identity, measured, trace, catalog), live
-            )
+            began = time.monotonic()
+            if command is None:
+                client = await _calibrated(options, live)
+            session = _session(choice, options, endpoint, identity, measured, trace, catalog)
+            session.run.revise(client=client)
+            spent_s = time.monotonic() - began  # the server waits for its client's calibration
+            await _measured_points(choice, dataclasses.replace(session, client=client, spent_s=spent_s), live)
+
+
+async def _calibrated(options: ProfileOptions, live: LiveProfile) -> ClientCalibration | None:
+    """What the client itself adds at the loads to come, and say so; None where that cannot be found out."""
+    from giq.profiling.known_client import Memory, known_client, rungs_for
+    from giq.show.client import client_words
+
+    rungs = rungs_for(options.loads, options.workload.output_tokens.mean)
+    try:
+        client = await known_client(rungs, options.workers or 1, Memory(), lambda: live.say(CHECKING))
+    except GiqError as error:
+        live.warn(f"the client's own error is not known: {error.what}")
+        return None
+    live.say(client_words(client))
+    return client
+
+
+def _command(choice: Choice, options: ProfileOptions, catalog: Catalog) -> tuple[list[str], int] | None:
+    """What starts the server that giq starts itself, and its port; None for an endpoint as given."""
+    from giq.profiling.server_process import free_port, launch_command
+
+    if not (choice.launch or choice.simulate):
+        return None
+    port = free_port()
+    if choice.simulate:
+        return _simulator(options, catalog, port), port
+    return launch_command(options.declared, catalog, port, choice.python, trust=choice.trust_remote_code), port
 
 
 @contextlib.asynccontextmanager
-async def _server(choice: Choice, options: ProfileOptions, catalog: Catalog, live: LiveProfile) -> AsyncIterator[str]:
+async def _server(choice: Choice, command: tuple[list[str], int] | None, live: LiveProfile) -> AsyncIterator[str]:
     """The URL of the server: the endpoint as given, or one that giq starts and stops after."""
-    from giq.profiling.server_process import answers, free_port, launch_command, running
+    from giq.profiling.server_process import answers, running
 
-    if not (choice.launch or choice.simulate):
+    if command is None:
         yield choice.endpoint or DEFAULT_ENDPOINT
         return
-    port = free_port()
     if choice.simulate:
-        command = _simulator(options, catalog, port)
         live.say("Starting the simulated engine: what follows is ESTIMATED, not measured.")
     else:
-        command = launch_command(options.declared, catalog, port, choice.python, trust=choice.trust_remote_code)
-        live.say(f"Starting {' '.join(command)}")
-    async with running(command, port, answers, live.say) as launched:
+        live.say(f"Starting {' '.join(command[0])}")
+    async with running(*command, answers, live.say) as launched:
         yield launched.url
 
 
@@ -169,8 +211,14 @@ def _announce(
         about = f", at most {format_span(longest * len(options.loads))} and the answers still open" if longest else ""
         live.say(f"{len(options.loads)} load points{about}.")
     else:
+        within = f"within {format_span(options.budget_s)}" if options.budget_s else "for as long as it takes"
         live.say(
-            f"Searching for the knee: at most {options.max_points} load points of half a minute to 5 minutes each."
+            f"Searching for the knee and the capacity at the targets {within}: at most {options.max_points} loads."
+        )
+    if options.workload.conversation is not None and not (identity.tells_token_ids and endpoint.api == "completions"):
+        live.warn(
+            "The server does not tell the tokens of its answers: random ones stand for them in what is sent as "
+            "history, and its prefix cache does not know those."
         )
     if measured.evidence == "estimated":
         live.say("The server is giq's simulated engine: every number is ESTIMATED, not measured.")
@@ -209,16 +257,32 @@ def _session(
     trace: Trace | None,
     catalog: Catalog,
 ) -> Session:
-    from giq.profiling.session import Session
+    from giq.profiling.probe import Session
 
-    zero_ns = time.monotonic_ns()
-    nonce = secrets.randbits(32)
-    run = _new_run(choice, options, endpoint, identity, measured, (zero_ns, nonce))
+    if choice.resumed is not None:
+        run, zero_ns = choice.resumed, _taken_up(choice.resumed, endpoint, identity, measured)
+    else:
+        zero_ns = time.monotonic_ns()
+        run = _new_run(choice, options, endpoint, identity, measured, zero_ns)
     return Session(
         options=options, endpoint=endpoint, identity=identity, measured=measured,
-        names=identity.metric_names or catalog.server_version("vllm").metrics, run=run, nonce=nonce, zero_ns=zero_ns,
-        trace=trace,
+        names=identity.metric_names or catalog.server_version("vllm").metrics, run=run, nonce=run.manifest.nonce,
+        zero_ns=zero_ns, trace=trace,
     )  # fmt: skip
+
+
+def _taken_up(run: Run, endpoint: Endpoint, identity: ServerIdentity, measured: Measured) -> int:
+    """Go on with *run*, which this process owns; returns its zero on the monotonic clock (ns).
+
+    Raises:
+        IncompatibleError: it was begun on another server.
+    """
+    from giq.profiling.resumption import refuse_other_server, resumed_clock
+
+    refuse_other_server(run.manifest, identity, measured)
+    zero_ns, workers = resumed_clock(run.manifest)
+    run.resume(workers=workers, endpoint=endpoint.url)
+    return zero_ns
 
 
 def _new_run(
@@ -227,13 +291,13 @@ def _new_run(
     endpoint: Endpoint,
     identity: ServerIdentity,
     measured: Measured,
-    clock_and_nonce: tuple[int, int],
+    zero_ns: int,
 ) -> Run:
     from giq.profiling.clock import this_worker
+    from giq.profiling.resumption import Asked
     from giq.store.run import create_run
     from giq.store.run_manifest import Host, RunManifest, Server, new_run_id
 
-    zero_ns, nonce = clock_and_nonce
     manifest = RunManifest(
         run_id=new_run_id(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -242,7 +306,7 @@ def _new_run(
         config=measured.config,
         workload=options.workload,
         seed=options.seed,
-        nonce=nonce,
+        nonce=secrets.randbits(32),
         endpoint=endpoint.url,
         hardware_source=measured.hardware_source,
         accelerator_name=measured.hardware_detail,
@@ -257,30 +321,35 @@ def _new_run(
         loads=options.loads,
         targets=options.targets,
         rtt_s=identity.rtt_s,
-    )
-    return create_run(choice.results_dir, manifest)
+        asked=Asked(
+            source=choice.source, api=choice.api, python=choice.python,
+            trust_remote_code=choice.trust_remote_code, options=options,
+        ).kept(),
+    )  # fmt: skip
+    return create_run(choice.results_dir, manifest, choice.trace_file)
 
 
 async def _measured_points(choice: Choice, session: Session, live: LiveProfile) -> None:
     from giq.profiling.session import measure
 
     try:
-        points = await measure(session, live)
+        await measure(session, live)
     except GiqError:
-        _report(choice, session, live.points, live)
+        _report(choice, session, live)
         raise
-    _report(choice, session, points, live)
+    _report(choice, session, live)
 
 
-def _report(choice: Choice, session: Session, points: list[Point], live: LiveProfile) -> None:
-    """Print the points to stdout, and on stderr where they are and what comes next."""
-    from giq.curve.capacity import saturation
+def _report(choice: Choice, session: Session, live: LiveProfile) -> None:
+    """Print the run's points to stdout, and on stderr where they are and what comes next."""
+    from giq.curve.capacity import capacity, saturation
     from giq.curve.curve import Curve
-    from giq.show.curves import curve_title
+    from giq.show.curves import capacity_words, curve_title
     from giq.show.points import points_table
     from giq.show.table import write
     from giq.show.terminal import data_console
 
+    points = session.run.points()
     if not points:
         return
     live.rest()
@@ -288,6 +357,8 @@ def _report(choice: Choice, session: Session, points: list[Point], live: LivePro
     percentile = next((target.percentile for target in session.options.targets), "p90")
     write(points_table(curve.points, curve_title(curve), percentile), choice.output, data_console())
     live.say(f"Saturation: {saturation(curve).reason}")
+    if session.options.targets:
+        live.say(f"Capacity: {capacity_words(capacity(curve, session.options.targets))}")
     live.say(f"Saved in {session.run.path} ({sum(point.valid for point in points)} of {len(points)} points valid).")
     live.say(f"Next: {_next_command(session)}")
 

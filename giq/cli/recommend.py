@@ -17,9 +17,13 @@ from giq.cli.asked import (
     OutputOption,
     OutputTokensOption,
     PercentileOption,
+    PrefixOption,
     ResultsOption,
+    Sharing,
+    ThinkOption,
     TpotOption,
     TtftOption,
+    TurnsOption,
     UseCaseOption,
     targets_of,
     workload_of,
@@ -58,6 +62,9 @@ def recommend(
     input_tokens: InputOption = None,
     output_tokens: OutputTokensOption = None,
     arrival: ArrivalOption = "poisson",
+    shared_prefix: PrefixOption = None,
+    turns: TurnsOption = None,
+    think_time: ThinkOption = None,
     target_ttft: TtftOption = None,
     target_tpot: TpotOption = None,
     target_itl: ItlOption = None,
@@ -87,7 +94,11 @@ def recommend(
     from giq.recommend.requirement import Requirement
 
     catalog = load_catalog()
-    workload, _ = workload_of(catalog, use_case, (input_tokens, output_tokens), arrival)
+    workload, _ = workload_of(
+        catalog, use_case, (input_tokens, output_tokens), arrival, Sharing(shared_prefix, turns, think_time)
+    )
+    if not workload.arrival.is_steady:
+        raise UsageError("no capacity is read off a ramp", hint="Name the law that your requests follow, like poisson.")
     targets = targets_of(
         percentile, ttft=target_ttft, tpot=target_tpot, itl=target_itl, ntpot=target_ntpot, latency=target_latency
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from giq.curve.requests import Record
 from giq.errors import ServerError
+from giq.load.decoder import Decoded
 from giq.load.endpoint import KEY_VARIABLES, Endpoint
 from giq.load.identity import FULL_FORM, ServerIdentity
 from giq.load.probe import ask_once
@@ -84,6 +85,12 @@ async def _fullest(endpoint: Endpoint, identity: ServerIdentity) -> tuple[Server
 
 
 async def _ask(endpoint: Endpoint, identity: ServerIdentity, input_tokens: int) -> Record | None:
+    """The record of a tiny request; otherwise as `_answer`."""
+    answer = await _answer(endpoint, identity, input_tokens)
+    return None if answer is None else answer.record
+
+
+async def _answer(endpoint: Endpoint, identity: ServerIdentity, input_tokens: int) -> Decoded | None:
     """The answer to a tiny request; None when the server refuses it for what is in it.
 
     Raises:
@@ -96,9 +103,10 @@ async def _ask(endpoint: Endpoint, identity: ServerIdentity, input_tokens: int) 
         prompt = spelled_out(rng.choice(identity.words, input_tokens).tolist())
     writer = BodyWriter(endpoint, identity, Sampling(), 0, f"giq-{rng.integers(2**62):x}")
     data = writer.message(prompt, PROBE_OUTPUT)
-    record = await ask_once(endpoint, Request(0, data, input_tokens, PROBE_OUTPUT))
+    answer = await ask_once(endpoint, Request(0, data, input_tokens, PROBE_OUTPUT))
+    record = answer.record
     if record.outcome == "ok":
-        return record
+        return answer
     if record.http_status in REFUSALS or record.error_kind in REFUSED_IN_STREAM:
         return None
     if record.http_status in (401, 403):
@@ -113,12 +121,15 @@ async def _ask(endpoint: Endpoint, identity: ServerIdentity, input_tokens: int) 
 
 
 async def _with_token_ids(endpoint: Endpoint, identity: ServerIdentity, record: Record) -> ServerIdentity:
-    """Ask for token ids where the answer's chunks did not say how many tokens they carry."""
-    if record.first_token_rule == "usage":
+    """Find out whether answers come with their token ids; ask always where chunks do not say how many they carry."""
+    if record.first_token_rule == "usage" and not identity.accepts_token_ids:  # prompts could not hold them
         return identity
     tried = replace(identity, fields=identity.fields | {"return_token_ids"})
-    again = await _ask(endpoint, tried, PROBE_INPUT)
-    return tried if again is not None and again.first_token_rule == "token_ids" else identity
+    again = await _answer(endpoint, tried, PROBE_INPUT)
+    if again is None or not again.token_ids or len(again.token_ids) != again.record.output_tokens:
+        return identity
+    needed = record.first_token_rule != "usage" and again.record.first_token_rule == "token_ids"
+    return replace(tried if needed else identity, tells_token_ids=True)
 
 
 async def _with_overhead(endpoint: Endpoint, identity: ServerIdentity, record: Record) -> ServerIdentity:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from giq.curve.requests import Outcome, Record
 from giq.load.connection import End
@@ -51,18 +52,25 @@ class Answer:
     pieces: Sequence[bytes]
 
 
-def decode(answer: Answer) -> Record:
-    """The record of *answer*."""
+class Decoded(NamedTuple):
+    """The record of an answer, and its tokens where the server tells them (else none)."""
+
+    record: Record
+    token_ids: list[int]
+
+
+def decode(answer: Answer) -> Decoded:
+    """What is in *answer*."""
     steps = decoding(answer)
     while True:
         try:
             next(steps)
         except StopIteration as stopped:
-            record: Record = stopped.value
-            return record
+            decoded: Decoded = stopped.value
+            return decoded
 
 
-def decoding(answer: Answer) -> Generator[None, None, Record]:
+def decoding(answer: Answer) -> Generator[None, None, Decoded]:
     """The same in steps, so that a long answer does not keep others waiting."""
     stream = _Stream()
     for at, (stamp, piece) in enumerate(zip(answer.stamps, answer.pieces, strict=True)):
@@ -71,7 +79,7 @@ def decoding(answer: Answer) -> Generator[None, None, Record]:
         if at % STEP_PIECES == STEP_PIECES - 1:
             yield
     stream.close(answer)
-    return _record(answer, stream)
+    return Decoded(_record(answer, stream), stream.tokens.token_ids)
 
 
 class _Stream:

@@ -28,8 +28,9 @@ class ServerIdentity:
     simulated engine announces (None: a real server). `metrics` says whether /metrics is there, `metric_names`
     how its values are called (None: not known). `rtt_s` is one round trip. `alphabet` holds token ids (int32)
     that are safe in prompts, None where the server takes none; then prompts are made of `words`, of one token each.
-    The server adds `overhead_tokens` to a prompt. `fields` are those of OPTIONAL_FIELDS that it takes. `busy` counts
-    the requests it was already working on (None: unknown).
+    The server adds `overhead_tokens` to a prompt. `fields` are those of OPTIONAL_FIELDS that it takes;
+    `tells_token_ids`: asked for them, it gives the token ids of its answers. `busy` counts the requests it was
+    already working on (None: unknown).
     """
 
     server: Literal["vllm", "unknown"]
@@ -46,4 +47,5 @@ class ServerIdentity:
     words: tuple[str, ...] = ()
     overhead_tokens: int = 0
     fields: frozenset[str] = FULL_FORM
+    tells_token_ids: bool = False
     metric_names: MetricNames | None = None

@@ -26,6 +26,7 @@ __all__ = ["ServerIdentity", "inspect"]
 TIMEOUT_S = 15.0
 ROUND_TRIPS = 7
 ENGINE_HEADER = "giq-engine/"
+EXACT_HEADER = "giq-exact/"
 ENGINE_METRIC = "giq_engine_info"
 
 
@@ -56,6 +57,7 @@ async def inspect(endpoint: Endpoint, catalog: Catalog | None = None) -> ServerI
         model = _chosen(endpoint, models, catalog or load_catalog())
         about = next(entry for entry in models if entry["id"] == model)
         version = await _get(session, endpoint, "/version")
+        _refuse_exact_server(version, endpoint)
         metrics = await _get(session, endpoint, "/metrics")
         kind: Literal["vllm", "unknown"] = (
             "vllm" if about.get("owned_by") == "vllm" or "\nvllm:" in metrics.text else "unknown"
@@ -77,6 +79,12 @@ async def inspect(endpoint: Endpoint, catalog: Catalog | None = None) -> ServerI
         )
         identity = await find_form(endpoint, identity, tokenizer)
     return await _with_metrics(endpoint, identity, catalog)
+
+
+async def is_serving(endpoint: Endpoint) -> bool:
+    """Whether a server, and not only what stands before it, answers at *endpoint* now."""
+    async with open_session(endpoint, TIMEOUT_S) as session:
+        return 0 < (await _get(session, endpoint, "/v1/models")).status < 500
 
 
 async def _models(session: aiohttp.ClientSession, endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -104,6 +112,14 @@ async def _models(session: aiohttp.ClientSession, endpoint: Endpoint) -> list[di
             hint="Give the address under which /v1/models is found.",
         )
     return list(entries)
+
+
+def _refuse_exact_server(reply: _Reply, endpoint: Endpoint) -> None:
+    if reply.server.startswith(EXACT_HEADER):
+        raise ServerError(
+            "it is giq's exact server, which checks clients: there is no model to measure", where=endpoint.url,
+            hint="Profile a model server, or try giq with --simulate --model M --accelerator A.",
+        )  # fmt: skip
 
 
 def _refuse_status(status: int, endpoint: Endpoint) -> None:

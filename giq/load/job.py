@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from giq.curve.client_error import LoopLag
 from giq.curve.requests import Record, Sample
 from giq.documents import Entry, NonNegative
 from giq.load.endpoint import Endpoint
@@ -99,7 +100,7 @@ class Lateness(Entry, frozen=True, kw_only=True):
     schedule_delay_p99_s: NonNegative
     schedule_delay_max_s: NonNegative
     rate_error: NonNegative
-    loop_lag_p99_s: NonNegative
+    loop_lag: LoopLag
     cpu_share: NonNegative
 
 

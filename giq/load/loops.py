@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from time import monotonic_ns
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from giq.curve.requests import Record
 from giq.errors import UsageError
 from giq.load.connection import Exchange
+from giq.load.conversations import Conversations
 from giq.load.job import Ending, LoadJob
 from giq.load.pacing import Alarm
+from giq.load.sends import SENDS_AT_ONCE, Loop, Sends
 from giq.units import NS_PER_S
 from giq.workload.workload import ClosedLoad
 
 MAX_AHEAD = 4096
-SENDS_AT_ONCE = 64
-"""Requests sent in one go before answers get their turn again, where many fall due together."""
 
 READY_NS = 100_000_000
 """Open loop holds enough idle connections for what may fall due in this time."""
@@ -28,65 +28,33 @@ REST_S = 0.1
 """A slot whose request failed falls free after this pause, so that a failing server is not hammered."""
 
 
-class Sends(Protocol):
-    """What a loop asks of the sender."""
-
-    def send(self, scheduled_ns: int) -> bool:
-        """Send the next request; False when there is none."""
-        ...
-
-    def end_sending(self, ending: Ending) -> None:
-        """Send no more."""
-        ...
-
-
-class Loop(Protocol):
-    """One way to decide when to send.
-
-    `request_ids` is this worker's share of the schedule, `ahead` how many of it to make ahead of time; so many
-    `connections` are opened before the start, and `spare_connections` idle ones kept. `timed`: time alone ends it.
-    """
-
-    request_ids: Sequence[int]
-    ahead: int
-    connections: int
-    spare_connections: int
-    timed: bool
-
-    def start(self, anchor_ns: int) -> None:
-        """Send from *anchor_ns* on."""
-        ...
-
-    def freed(self, exchange: Exchange) -> None:
-        """A request ended."""
-        ...
-
-    def close(self) -> None:
-        """Ask for nothing more."""
-        ...
-
-
 def loop_of(job: LoadJob, sender: Sends) -> Loop:
-    """The loop that the job's load asks for.
+    """The loop that the job's load and workload ask for.
 
     Raises:
         UsageError: an open load without arrivals.
     """
+    schedule = job.schedule
+    if schedule.session_id is None:
+        return _plain(job, sender, range(job.worker_id, len(schedule), job.workers), schedule.duration_ns)
+    # Where there are sessions a duration ends them all: the loop that begins them needs no end of its own.
+    return Conversations(sender, job, lambda sends, first: _plain(job, sends, first.tolist(), None))
+
+
+def _plain(job: LoadJob, sender: Sends, share: Sequence[int], duration_ns: int | None) -> Loop:
+    """The loop that sends the requests *share* in order."""
     load, schedule = job.schedule.load, job.schedule
-    share = range(job.worker_id, len(schedule), job.workers)
     if isinstance(load, ClosedLoad):
         slots = load.concurrency // job.workers + (job.worker_id < load.concurrency % job.workers)
-        return ClosedLoop(sender, share, slots, schedule.duration_ns)
+        return ClosedLoop(sender, share, slots, duration_ns)
     if schedule.arrival_ns is None:
         raise UsageError("an open load needs arrival times", hint="Make the schedule with make_schedule.")
-    ending: Ending = "schedule" if schedule.duration_ns is None else "duration"
-    return OpenLoop(sender, share, schedule.arrival_ns[job.worker_id :: job.workers], ending)
+    ending: Ending = "schedule" if duration_ns is None else "duration"
+    return OpenLoop(sender, share, schedule.arrival_ns[np.asarray(share, dtype=np.intp)], ending)
 
 
 class OpenLoop:
     """Sends each request at its own time, whether or not answers come."""
-
-    timed = False
 
     def __init__(self, sender: Sends, share: Sequence[int], arrival_ns: NDArray[np.int64], ending: Ending) -> None:
         self._sender = sender
@@ -95,6 +63,7 @@ class OpenLoop:
         self._next = 0
         self._alarm = Alarm(self._ring)
         self.request_ids = share
+        self.planned: int | None = len(share)
         soon = int(np.searchsorted(arrival_ns, arrival_ns[0] + NS_PER_S)) if len(share) else 0
         self.ahead = min(MAX_AHEAD, 64 + 2 * soon)
         self.connections = self.spare_connections = min(len(share), 4 + _most_within(arrival_ns, READY_NS))
@@ -109,6 +78,9 @@ class OpenLoop:
 
     def freed(self, exchange: Exchange) -> None:
         """Answers change nothing."""
+
+    def answered(self, record: Record, token_ids: list[int]) -> None:
+        """Nor does what is in them."""
 
     def close(self) -> None:
         """Ring no more."""
@@ -142,7 +114,8 @@ class ClosedLoop:
         self._duration_ns = duration_ns
         self._deadline: asyncio.TimerHandle | None = None
         self._closed = False
-        self.timed = duration_ns is not None
+        self._alarm = Alarm(self._fill)
+        self.planned = len(share) if duration_ns is None else None
         self.request_ids = share
         self.connections = min(slots, len(share))
         self.ahead = min(MAX_AHEAD, 64 + 2 * slots)
@@ -152,12 +125,10 @@ class ClosedLoop:
         if self._slots == 0:
             self._sender.end_sending("schedule")
             return
-        loop = asyncio.get_running_loop()
-        wait_s = max(0.0, (anchor_ns - monotonic_ns()) / NS_PER_S)
-        loop.call_later(wait_s, self._fill, anchor_ns)
+        self._alarm.set(anchor_ns)
         if self._duration_ns is not None:
-            end_s = wait_s + self._duration_ns / NS_PER_S
-            self._deadline = loop.call_later(end_s, self._sender.end_sending, "duration")
+            end_s = max(0.0, (anchor_ns + self._duration_ns - monotonic_ns()) / NS_PER_S)
+            self._deadline = asyncio.get_running_loop().call_later(end_s, self._sender.end_sending, "duration")
 
     def freed(self, exchange: Exchange) -> None:
         """Its slot is free: at once, or after a pause when the request failed."""
@@ -166,14 +137,18 @@ class ClosedLoop:
         elif not self._closed:
             asyncio.get_running_loop().call_later(REST_S, lambda: self._fill_slot(monotonic_ns()))
 
+    def answered(self, record: Record, token_ids: list[int]) -> None:
+        """What is in an answer changes nothing."""
+
     def close(self) -> None:
         """Leave free slots free."""
         self._closed = True
+        self._alarm.close()
         if self._deadline is not None:
             self._deadline.cancel()
 
-    def _fill(self, anchor_ns: int) -> None:
-        at_ns = max(anchor_ns, monotonic_ns())  # a timer of the event loop is a millisecond off, not the slots
+    def _fill(self) -> None:
+        at_ns = monotonic_ns()
         for _ in range(self._slots):
             self._fill_slot(at_ns)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from giq.curve.requests import Record
 from giq.errors import ServerError
 from giq.load.connection import Connection, Exchange
 from giq.load.connections import Connections
-from giq.load.decoder import Answer, decode
+from giq.load.decoder import Answer, Decoded, decode
 from giq.load.endpoint import Endpoint
 from giq.load.request_bytes import Request
 
 PROBE_TIMEOUT_S = 60.0
 
 
-async def ask_once(endpoint: Endpoint, request: Request) -> Record:
-    """The record of *request*, sent on a connection of its own; its times have no common zero.
+async def ask_once(endpoint: Endpoint, request: Request) -> Decoded:
+    """The answer to *request*, sent on a connection of its own; its times have no common zero.
 
     Raises:
         ServerError: no connection, or no whole answer in PROBE_TIMEOUT_S.

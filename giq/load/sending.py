@@ -15,7 +15,9 @@ from giq.load.connection import Connection, End, Exchange
 from giq.load.connections import Connections, raise_open_file_limit
 from giq.load.job import Ending, Hooks, LoadJob, Timeouts
 from giq.load.live import Live
-from giq.load.loops import Loop, loop_of
+from giq.load.loops import loop_of
+from giq.load.request_bytes import Request
+from giq.load.sends import Loop
 from giq.load.spare_time import Ahead, SpareTime
 from giq.load.tally import Tally
 from giq.load.watch import collect_garbage, note_lags, quiet_collector
@@ -77,7 +79,7 @@ class Sender:
         self._loop: Loop = loop_of(job, self)
         self._ahead = Ahead(job, self._loop.request_ids, self._loop.ahead)
         self._spare = SpareTime(job, self._ahead, self._decoded)
-        self._live = Live(None if self._loop.timed else len(self._loop.request_ids))
+        self._live = Live(self._loop.planned)
 
     async def run(self, start: Starter) -> Tally:
         """Send everything; the totals."""
@@ -114,10 +116,13 @@ class Sender:
         self._connections.keep = self._loop.spare_connections
         await self._unless_failed(self._spare.until_idle())
 
-    def send(self, scheduled_ns: int) -> bool:
-        """Send the next request, which fell due at *scheduled_ns*; False when there is none, or sending is over."""
+    def send(self, scheduled_ns: int, request: Request | None = None) -> bool:
+        """Send *request*, by default the next one, which fell due at *scheduled_ns*.
+
+        False when there is none, or sending is over.
+        """
         try:
-            request = None if self._over else self._ahead.take()
+            request = None if self._over else request or self._ahead.take()
             if request is None:
                 return False
             exchange = Exchange(request, scheduled_ns)
@@ -219,8 +224,9 @@ class Sender:
         if self._over and not self._in_flight:
             self._finished.set()
 
-    def _decoded(self, record: Record) -> None:
+    def _decoded(self, record: Record, token_ids: list[int]) -> None:
         self._tally.note_record(record)
+        self._loop.answered(record, token_ids)
         self._live.note(record)
         self._records.append(record)
         if len(self._records) >= BATCH_RECORDS:

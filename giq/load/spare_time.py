@@ -1,7 +1,7 @@
 """What is done between two turns of the event loop: requests made ahead of time, answers decoded afterwards.
 
-Both come in slices so short that sending and stamping stay on time; the more answers wait, the longer the
-slices, so that what is kept in memory stays bounded.
+Both come in slices so short that sending and stamping stay on time, unless so many answers wait that memory would
+run short.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from time import monotonic_ns
 
 from giq.curve.requests import Record
 from giq.load.connection import Exchange
-from giq.load.decoder import Answer, decoding
+from giq.load.decoder import Answer, Decoded, decoding
 from giq.load.job import LoadJob
+from giq.load.placing import placed
 from giq.load.request_bytes import Request, RequestWriter
 
 SLICE_NS = 300_000
-BACKLOG_BYTES = 8 * 1024 * 1024
-"""A slice grows by SLICE_NS for each so many bytes of answers that wait to be decoded."""
 
-MOST_BYTES, LONG_SLICE_NS = 96 * 1024 * 1024, 12_000_000
-"""When so much waits, memory goes before exact times (the client is overloaded then, and says so)."""
+PATIENT_BYTES = 96 * 1024 * 1024
+"""Each byte of answers that wait beyond these makes a slice a nanosecond longer: a client that cannot keep up decodes
+at the cost of exact times (it is overloaded then, and says so), and its memory stays bounded. A thousand answers of 200
+tokens that end together are fewer."""
 
-ANSWER_BYTES, PIECE_BYTES = 2_048, 400
-"""What an answer, and each piece of it, takes in memory, roughly."""
+ANSWER_BYTES, PIECE_BYTES = 1_024, 96
+"""What an answer, and each piece of it, takes in memory beside its bytes, roughly."""
 
 MAX_AHEAD_BYTES = 64 * 1024 * 1024
 
@@ -66,22 +67,23 @@ class Ahead:
 
 
 class SpareTime:
-    """Does the work that can wait; every record goes to *on_record*."""
+    """Does the work that can wait; every record goes to *on_record*, with the answer's tokens where they are told."""
 
-    def __init__(self, job: LoadJob, ahead: Ahead, on_record: Callable[[Record], None]) -> None:
+    def __init__(self, job: LoadJob, ahead: Ahead, on_record: Callable[[Record, list[int]], None]) -> None:
         self._job = job
         self._ahead = ahead
         self._on_record = on_record
-        self._waiting: deque[Exchange] = deque()
-        self._current: Generator[None, None, Record] | None = None
+        self._waiting: deque[tuple[Exchange, int]] = deque()
+        self._current: Generator[None, None, Decoded] | None = None
         self._backlog = 0
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
 
     def decode(self, exchange: Exchange) -> None:
         """Decode an answer when there is time."""
-        self._waiting.append(exchange)
-        self._backlog += _size(exchange)
+        size = _size(exchange)
+        self._waiting.append((exchange, size))
+        self._backlog += size
         self.wake()
 
     def wake(self) -> None:
@@ -106,8 +108,7 @@ class SpareTime:
 
     def _slice(self) -> None:
         """Make a request, decode a step of an answer, and so on by turns: neither keeps the other waiting."""
-        long = LONG_SLICE_NS * (self._backlog // MOST_BYTES)
-        until = monotonic_ns() + max(long, SLICE_NS * (1 + self._backlog // BACKLOG_BYTES))
+        until = monotonic_ns() + SLICE_NS + max(0, self._backlog - PATIENT_BYTES)
         while monotonic_ns() < until:
             makes = self._ahead.lacks
             if makes:
@@ -120,14 +121,15 @@ class SpareTime:
         if self._current is None:
             if not self._waiting:
                 return False
-            exchange = self._waiting.popleft()
-            self._backlog -= _size(exchange)
+            exchange, size = self._waiting.popleft()
+            self._backlog -= size
             self._current = decoding(self._answer(exchange))
         try:
             next(self._current)
         except StopIteration as stopped:
             self._current = None
-            self._on_record(stopped.value)
+            record, token_ids = stopped.value
+            self._on_record(placed(record, self._job.schedule), token_ids)
         return True
 
     def _answer(self, exchange: Exchange) -> Answer:
@@ -155,4 +157,5 @@ class SpareTime:
 
 def _size(exchange: Exchange) -> int:
     """Roughly what an answer takes in memory, in bytes."""
-    return ANSWER_BYTES + PIECE_BYTES * len(exchange.pieces)
+    pieces = exchange.pieces
+    return ANSWER_BYTES + PIECE_BYTES * len(pieces) + sum(map(len, pieces))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from giq.curve.client_error import LoopLag
 from giq.curve.requests import Record
 from giq.load.connection import Exchange
 from giq.load.job import Ending, Lateness
@@ -87,7 +88,7 @@ class Tally:
             schedule_delay_p99_s=delays[1],
             schedule_delay_max_s=delays[2],
             rate_error=_rate_error(self.scheduled_span, self.sent_span),
-            loop_lag_p99_s=_quantiles(self.lags_ns)[1],
+            loop_lag=_loop_lag(self.lags_ns),
             cpu_share=self.cpu_s / elapsed_s / workers,
         )
 
@@ -131,6 +132,14 @@ def _quantiles(values_ns: array[int]) -> tuple[float, float, float]:
     values = np.frombuffer(values_ns, dtype=np.int64)
     middle, high, top = np.quantile(values, [0.5, 0.99, 1.0], method="lower") / NS_PER_S
     return (float(middle), float(high), float(top))
+
+
+def _loop_lag(lags_ns: array[int]) -> LoopLag:
+    if not lags_ns:
+        return LoopLag(mean=0.0, p50=0.0, p90=0.0, p99=0.0)
+    values = np.frombuffer(lags_ns, dtype=np.int64)
+    p50, p90, p99 = np.quantile(values, [0.5, 0.9, 0.99], method="lower") / NS_PER_S
+    return LoopLag(mean=float(values.mean()) / NS_PER_S, p50=float(p50), p90=float(p90), p99=float(p99))
 
 
 def _rate_error(scheduled: tuple[int, int] | None, sent: tuple[int, int] | None) -> float:

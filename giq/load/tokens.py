@@ -43,6 +43,8 @@ class TokenTimes:
 
     def __init__(self) -> None:
         self._rows: list[_Row] = []
+        self.token_ids: list[int] = []
+        """The tokens themselves, where the server tells them."""
 
     def add(self, stamp: int, choices: Sequence[Choice], usage: Usage | None) -> None:
         """Note a chunk that came at *stamp*."""
@@ -52,6 +54,7 @@ class TokenTimes:
         for choice in choices:
             if choice.token_ids is not None:
                 ids = (ids or 0) + len(choice.token_ids)
+                self.token_ids += choice.token_ids
             if choice.finish_reason is not None:
                 finish = True
             delta = choice.delta

@@ -9,16 +9,27 @@ from array import array
 from collections.abc import Iterator
 from time import monotonic_ns
 
+from giq.units import NS_PER_S
+
 LAG_TICK_S = 0.010
+SHORTEST_SLEEP_S = 0.001
 
 
 async def note_lags(lags_ns: array[int]) -> None:
-    """Note, every 10 ms and for ever, by how many ns the event loop was late to wake this task."""
-    tick_ns = round(LAG_TICK_S * 1e9)
+    """Note, for every 10 ms and for ever, by how many ns the event loop was late to wake this task.
+
+    Ticks that fall due while the loop does not turn are noted too, each with its own lateness: the figures are what
+    bytes that came at any moment would have waited, not what one in each pause did.
+    """
+    tick_ns = round(LAG_TICK_S * NS_PER_S)
+    due = monotonic_ns() + tick_ns
     while True:
-        due = monotonic_ns() + tick_ns
-        await asyncio.sleep(LAG_TICK_S)
-        lags_ns.append(max(0, monotonic_ns() - due))
+        # Not less than the millisecond that the loop's timers keep: it would turn without rest until then.
+        await asyncio.sleep(max(SHORTEST_SLEEP_S, (due - monotonic_ns()) / NS_PER_S))
+        now = monotonic_ns()
+        while due <= now:
+            lags_ns.append(now - due)
+            due += tick_ns
 
 
 @contextlib.contextmanager

@@ -17,9 +17,8 @@ from giq.errors import GiqError, UsageError
 from giq.load.client import observed
 from giq.load.job import Hooks, LoadJob, LoadResult, Progress
 from giq.load.live import joined
-from giq.load.sending import send_share
 from giq.load.tally import Tally, merged
-from giq.load.worker import Failed, Order, Ready, Report, SinkFactory, work
+from giq.load.worker import Failed, Order, Ready, Report, SinkFactory, record_share, work
 
 START_DELAY_NS = 50_000_000
 
@@ -37,22 +36,13 @@ async def run_workers(job: LoadJob, hooks: Hooks, workers: int, sink_factory: Si
     if workers < 1:
         raise UsageError(f"{workers} workers cannot send a load", hint="Use 1 or more.")
     if workers == 1:
-        return await _alone(job, hooks, sink_factory)
+        return await observed(job, hooks, lambda: record_share(job, sink_factory, hooks))
 
     async def send() -> Tally:
         async with _started(job, workers, sink_factory) as crew:
             return await crew.send(hooks)
 
     return await observed(job, hooks, send, workers)
-
-
-async def _alone(job: LoadJob, hooks: Hooks, sink_factory: SinkFactory) -> LoadResult:
-    sink = sink_factory(0)
-    own = dataclasses.replace(hooks, records=sink.append)
-    try:
-        return await observed(job, own, lambda: send_share(job, own))
-    finally:
-        sink.close()
 
 
 @dataclasses.dataclass
@@ -188,5 +178,5 @@ def _death(member: _Member) -> GiqError:
     how = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     return GiqError(
         f"worker {member.worker_id} ended before its work was done ({how})",
-        hint="What was recorded until then is saved. Run again, with fewer workers if memory was short.",
+        hint="What was recorded until then is saved, and giq profile --resume goes on. Was the memory short?",
     )

@@ -15,7 +15,9 @@ UNKNOWN = "unknown"
 def this_worker(zero_ns: int, worker_id: int = 0) -> Worker:
     """Describe this process as a worker: host and boot as opaque ids, and the Unix time of monotonic *zero_ns*."""
     unix_zero = time.time_ns() - time.monotonic_ns() + zero_ns
-    return Worker(worker_id=worker_id, host_id=_host_id(), boot_id=_boot_id(), zero_unix_ns=unix_zero)
+    return Worker(
+        worker_id=worker_id, host_id=_host_id(), boot_id=_boot_id(), zero_unix_ns=unix_zero, zero_monotonic_ns=zero_ns
+    )
 
 
 def _host_id() -> str:

@@ -78,7 +78,11 @@ class Declared(Entry, frozen=True, kw_only=True):
 
 
 class ProfileOptions(Entry, frozen=True, kw_only=True):
-    """One profile: workload, loads (empty: search for the knee), when a point ends, and how it is run."""
+    """One profile: workload, loads (empty: search for the knee), when a point ends, and how it is run.
+
+    `workers` None: as many as each load needs. `budget_s` is wall time of a search, all idle time included; None: as
+    long as it takes.
+    """
 
     declared: Declared = Declared()
     workload: Workload
@@ -86,8 +90,9 @@ class ProfileOptions(Entry, frozen=True, kw_only=True):
     loads: tuple[Load, ...] = ()
     stop: Stop
     seed: int = 0
-    workers: PositiveInt = 1
+    workers: PositiveInt | None = None
     request_timeout_s: Positive = 600.0
     shared: bool = False
-    max_points: PositiveInt = 16
+    max_points: PositiveInt = 24
+    budget_s: Positive | None = None
     max_concurrency: PositiveInt = 1024

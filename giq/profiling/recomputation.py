@@ -51,7 +51,7 @@ def recomputed_point(run: Run, stored: Point) -> Point:
     """The point that the records and samples of *stored* give; what is not in them is taken over."""
     requests = run.requests(stored.point_id)
     load = _load(stored)
-    window = choose_window(requests, load)
+    window = choose_window(requests, load, run.manifest.workload.arrival)
     total = run.manifest.config.accelerators_total
     names = _metric_names(run.manifest.server.version)
     facts = PointFacts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from giq.curve.capacity import saturation
+from giq.curve.capacity import Capacity, saturation
 from giq.curve.curve import Curve
 from giq.profiling.recomputation import Recomputed
 from giq.recommend.requirement import workload_words
@@ -20,6 +20,15 @@ def curve_title(curve: Curve) -> str:
         f"{main.model} ({main.precision}) on {main.accelerator} ×{curve.config.accelerators_total}, "
         f"{main.server} {main.server_version}, {workload_words(curve.workload)}: {curve.evidence}"
     )
+
+
+def capacity_words(found: Capacity) -> str:
+    """A capacity with its 90 % interval and what sets it, in one line."""
+    if found.rate is None:
+        return found.reason
+    lo, hi = found.rate.lo, found.rate.hi
+    interval = f" (90 % interval {format_rate(lo)} to {format_rate(hi)})" if lo is not None and hi is not None else ""
+    return f"{format_rate(found.rate.value)}{interval}, {found.reason}"
 
 
 def curves_table(curves: Sequence[Curve]) -> Table:
@@ -38,6 +47,7 @@ def curves_table(curves: Sequence[Curve]) -> Table:
         Column("valid_points", "Valid", right=True),
         Column("saturation_rps", "Saturation", format_rate, right=True),
         Column("measured_at", "Measured"),
+        Column("source", "Source", wide=True),
     )
     return Table("Curves", columns, [_row(curve) for curve in curves])
 
@@ -58,6 +68,7 @@ def _row(curve: Curve) -> dict[str, Any]:
         "points": len(curve.points),
         "valid_points": len(curve.valid_points),
         "saturation_rps": found.rate.value if found.rate and found.reached else None,
+        "source": " / ".join(sorted({point.provenance.source for point in curve.points})),
         "measured_at": max((p.provenance.measured_at for p in curve.points if p.provenance.measured_at), default=None),
     }
 

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from giq.curve.flags import FLAGS
 from giq.curve.point import Point
 from giq.load.job import Progress as LoadProgress
-from giq.show.points import FLAG_MEANINGS
 from giq.show.terminal import talk_console
 from giq.units import format_rate, format_seconds, format_span
 from giq.workload.workload import Load
@@ -26,7 +26,6 @@ class LiveProfile:
     """Tells a profile's progress on stderr: live on a terminal, one line per finished point elsewhere."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self.points: list[Point] = []
         self._quiet = quiet
         self._console = console or talk_console()
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
@@ -98,7 +97,6 @@ class LiveProfile:
 
     def point_ended(self, point: Point) -> None:
         """Print what a finished point says, and the meaning of flags not met before."""
-        self.points.append(point)
         ttft = (point.ttft_scheduled if point.load_kind == "open" else point.ttft).p90
         tpot = point.tpot.p90
         self.say(
@@ -110,7 +108,7 @@ class LiveProfile:
         for flag in point.flags:
             if flag not in self._told and not self._quiet:
                 self._told.add(flag)
-                self._console.print(Text(f"  {flag}: {FLAG_MEANINGS[flag]}", style="dim"), soft_wrap=True)
+                self._console.print(Text(f"  {flag}: {FLAGS[flag]}", style="dim"), soft_wrap=True)
 
 
 @contextlib.contextmanager

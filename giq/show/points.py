@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from giq.curve.doubts import load_words
 from giq.curve.point import STATISTICS, Distribution, Point
 from giq.show.table import Column, Row, Table, interval, with_bounds
 from giq.units import format_rate, format_seconds, format_share
@@ -28,7 +29,7 @@ def point_row(point: Point) -> dict[str, Any]:
         "load_kind": point.load_kind,
         "offered_rps": point.offered_rps,
         "concurrency": point.concurrency,
-        "load": _load(point),
+        "load": load_words(point),
         "achieved_rps": point.achieved_rps,
         "output_tps": point.output_tps,
         "input_tps": point.input_tps,
@@ -36,6 +37,7 @@ def point_row(point: Point) -> dict[str, Any]:
         "error_share": point.error_share,
         "n_requests": point.n_requests,
         "window_s": point.window_s,
+        "client_error_s": point.client_error_s,
         "valid": point.valid,
         "flags": list(point.flags),
         "measured_at": point.provenance.measured_at,
@@ -54,12 +56,6 @@ def _statistics(metric: str, found: Distribution) -> dict[str, Any]:
     return values
 
 
-def _load(point: Point) -> str:
-    if point.load_kind == "closed":
-        return f"{point.concurrency:g} in flight"
-    return format_rate(point.offered_rps)
-
-
 def _flags(value: Any) -> str:
     return ", ".join(value) if value else "ok"
 
@@ -75,11 +71,12 @@ def _columns(percentile: str) -> tuple[Column, ...]:
         _latency("tpot", "TPOT", "p50", bounds=False),
         _latency("tpot", "TPOT", percentile, wide=True),
         _latency("latency", "Latency", percentile, wide=True),
-        Column("error_share", "Errors", format_share, right=True, wide=True),
+        Column("error_share", "Errors", format_share, right=True, wide=True, fold=False),
         Column("n_requests", "Requests", right=True, fold=False),
         Column("evidence", "Evidence", fold=False),
         Column("flags", "Flags", _flags),
-        Column("window_s", "Window (s)", lambda v: f"{v:.0f}", right=True, wide=True),
+        Column("window_s", "Window\n(s)", lambda v: f"{v:.0f}", right=True, wide=True, fold=False),
+        Column("client_error_s", "Client\nerror", format_seconds, right=True, wide=True, fold=False),
         Column("point_id", "Point", wide=True),
         Column("run_id", "Run", wide=True),
     )
@@ -98,19 +95,3 @@ def _latency(metric: str, title: str, statistic: str, *, bounds: bool = True, wi
     return Column(
         key, f"{title} {statistic}" + (" [90 %]" if bounds else ""), show_row=text, right=True, wide=wide, fold=bounds
     )
-
-
-FLAG_MEANINGS = {
-    "NOT_STEADY": "no steady state: the load is past what the server keeps up with, or the point is too short",
-    "TOO_FEW": "too few requests for a 90th percentile; hold the load longer",
-    "ERRORS": "more than 1 % of the requests failed; look at the server's log",
-    "GENERATOR_LATE": "giq itself sent late; give it more cores or workers",
-    "CLIENT_BOUND": "giq itself was out of CPU; give it more cores or workers",
-    "COUNTERS_DISAGREE": "the server counted other requests or tokens than giq received",
-    "FOREIGN_TRAFFIC": "others used the server at the same time",
-    "IMPLAUSIBLE": "faster than the hardware can be; check what is declared",
-    "COUNTERS_UNAVAILABLE": "the server has no /metrics to check against",
-    "LENGTHS_DIFFER": "the server counted other lengths than were asked for",
-    "EXTRAPOLATED": "outside what the calibration rests on",
-}
-"""What a flag means and what to do, in one line (SCHEMA.md has the list)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from giq.curve.requests import NULL, OUTCOMES, Record, Requests, Sample
+from giq.curve.requests import NULL, OUTCOMES, Record, Requests, Sample, sessions_or_none
 from giq.errors import DamagedFileError
 from giq.store.schema import PHASES, REQUESTS, SERVER
 
@@ -22,7 +23,7 @@ _sample_values = attrgetter(*SERVER.names)
 READ_COLUMNS = [
     "request_id", "phase", "scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "outcome",
     "requested_input_tokens", "requested_output_tokens", "input_tokens", "cached_tokens", "output_tokens",
-    "token_gaps_ns", "chunk_tokens",
+    "token_gaps_ns", "chunk_tokens", "session_id",
 ]  # fmt: skip
 """The columns that `requests_of` needs."""
 
@@ -84,49 +85,58 @@ def requests_of(table: Any, where: str) -> Requests:
     Raises:
         DamagedFileError: an outcome that giq does not know.
     """
-    outcome = pc.index_in(table["outcome"], value_set=pa.array(OUTCOMES))
-    if outcome.null_count:
-        raise DamagedFileError("holds an outcome that this giq does not know", where=where, hint="Upgrade giq.")
-    gaps, gap_offsets = _lists(table["token_gaps_ns"])
-    chunks, chunk_offsets = _lists(table["chunk_tokens"])
+    return requests_of_parts([table], where)
+
+
+def requests_of_parts(parts: Iterable[Any], where: str) -> Requests:
+    """The same of a table that comes in *parts*, of which one at a time is in memory; raises as `requests_of` does."""
+    columns = {name: array(code) for name, code in _CODES.items()}
+    for table in parts:
+        for name, values in _arrays(table, where).items():
+            code = columns[name].typecode
+            columns[name].frombytes(np.ascontiguousarray(values, dtype=code).view(np.uint8).data)
+    found = {name: np.frombuffer(column, dtype=column.typecode) for name, column in columns.items()}
+    counts = {name: found.pop(name) for name in ("gap_counts", "chunk_counts")}
+    sessions = found.pop("session_id")
     return Requests(
-        request_id=_ints(table["request_id"]),
-        measured=np.asarray(pc.equal(table["phase"], "measure").to_numpy(), dtype=bool),
-        scheduled_ns=_ints(table["scheduled_ns"]),
-        sent_ns=_ints(table["sent_ns"]),
-        first_token_ns=_ints(table["first_token_ns"]),
-        last_token_ns=_ints(table["last_token_ns"]),
-        end_ns=_ints(table["end_ns"]),
-        outcome=outcome.to_numpy().astype(np.int8),
-        requested_input_tokens=_ints(table["requested_input_tokens"]),
-        requested_output_tokens=_ints(table["requested_output_tokens"]),
-        input_tokens=_ints(table["input_tokens"]),
-        cached_tokens=_ints(table["cached_tokens"]),
-        output_tokens=_ints(table["output_tokens"]),
-        gaps_ns=gaps,
-        gap_offsets=gap_offsets,
-        chunk_tokens=chunks,
-        chunk_offsets=chunk_offsets,
+        measured=found.pop("measured").view(np.bool_),
+        gap_offsets=_offsets(counts["gap_counts"]),
+        chunk_offsets=_offsets(counts["chunk_counts"]),
+        session_id=sessions_or_none(sessions),
+        **found,
     )
 
 
-def _ints(column: Any) -> NDArray[np.int64]:
-    return np.asarray(column.fill_null(NULL).to_numpy(), dtype=np.int64)
+_TIMES = ("scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns", "request_id", "session_id")
+_LENGTHS = ("requested_input_tokens", "requested_output_tokens", "input_tokens", "cached_tokens", "output_tokens")
+_CODES = {
+    **dict.fromkeys(_TIMES, "q"), **dict.fromkeys(_LENGTHS, "i"), "outcome": "b", "measured": "b",
+    "gaps_ns": "q", "gap_counts": "i", "chunk_tokens": "H", "chunk_counts": "i",
+}  # fmt: skip
+"""The columns as they grow, and their types (codes that `array` and numpy share)."""
 
 
-def _lists(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All values of a column of lists, one row after the other, and where each row begins; null is empty."""
-    offsets = _offsets(np.asarray(pc.list_value_length(column).fill_null(0).to_numpy(), dtype=np.int64))
-    parts = [np.asarray(chunk.flatten(), dtype=np.int64) for chunk in column.chunks]
-    return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.zeros(0, dtype=np.int64)]), offsets
+def _arrays(table: Any, where: str) -> dict[str, NDArray[Any]]:
+    """One part of a table `requests` as arrays, by the names of _CODES."""
+    outcome = pc.index_in(table["outcome"], value_set=pa.array(OUTCOMES))
+    if outcome.null_count:
+        raise DamagedFileError("holds an outcome that this giq does not know", where=where, hint="Upgrade giq.")
+    found: dict[str, NDArray[Any]] = {name: _ints(table[name]) for name in (*_TIMES, *_LENGTHS)}
+    found["outcome"] = outcome.to_numpy()
+    found["measured"] = np.asarray(pc.equal(table["phase"], "measure").to_numpy(), dtype=bool)
+    found["gaps_ns"], found["gap_counts"] = _lists(table["token_gaps_ns"])
+    found["chunk_tokens"], found["chunk_counts"] = _lists(table["chunk_tokens"])
+    return found
 
 
-def in_order(table: Any) -> Any:
-    """The rows of a table `requests` by number in the schedule, whichever worker sent them."""
-    if len(table) < 2 or bool(pc.all(pc.less_equal(table["request_id"][:-1], table["request_id"][1:])).as_py()):
-        return table
-    keys = [("request_id", "ascending"), ("worker_id", "ascending")]
-    return table.take(pc.sort_indices(table, sort_keys=keys))
+def _ints(column: Any) -> NDArray[Any]:
+    return np.asarray(column.fill_null(NULL).to_numpy())
+
+
+def _lists(column: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """All values of a column of lists, one row after the other, and how many each row has; null has none."""
+    counts = np.asarray(pc.list_value_length(column).fill_null(0).to_numpy())
+    return np.concatenate([np.zeros(0, dtype=np.uint16), *(chunk.flatten() for chunk in column.chunks)]), counts
 
 
 def with_phases(table: Any, phases: NDArray[Any]) -> Any:

@@ -45,7 +45,11 @@ def read_curves(location: str | Path, on_damage: OnDamage | None = None) -> list
         DataError: nothing is there.
         NewerFormatError: a file was written by a newer giq.
     """
-    rows = [row for part in _each_table(locate(location), on_damage, rows_of) for row in part]
+    return curves_of(row for part in _each_table(locate(location), on_damage, rows_of) for row in part)
+
+
+def curves_of(rows: Iterable[PointRow]) -> list[Curve]:
+    """The curves that *rows* make, as `read_curves` tells, by model, accelerator and identity."""
     return list(_by_curve(rows).values())
 
 
@@ -96,7 +100,7 @@ def write_points(location: str | Path, curves: Iterable[Curve]) -> list[str]:
     given = [PointRow(curve.config, curve.workload, point) for curve in curves for point in curve.points]
     written = []
     for curve in _by_curve(rows_of(points_table(given), root.name)).values():  # as they will be read back
-        file = root.below(_file_of(curve))
+        file = root.below(file_of(curve))
         table = points_table([PointRow(curve.config, curve.workload, point) for point in curve.points])
         with file.writing() as sink:
             write_table(sink, HIVE_POINTS, [table.select(HIVE_POINTS.names)])
@@ -104,7 +108,7 @@ def write_points(location: str | Path, curves: Iterable[Curve]) -> list[str]:
     return written
 
 
-def _file_of(curve: Curve) -> str:
+def file_of(curve: Curve) -> str:
     """Where a curve lies in the layout; what names it may hold slashes, so it is quoted as URIs quote."""
     main, first = curve.config.main, curve.points[0].provenance
     parts = (curve.curve_id, first.evidence, first.hardware_source, first.calibration_id)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import numpy.ma  # noqa: F401 - Arrow imports it at the first conversion, which would stop the clock of a client
 import pyarrow as pa
 
 from giq.curve.requests import Record, Sample
-from giq.errors import StorageError
+from giq.errors import DataError, StorageError
 from giq.store.columns import record_batch, sample_batch
 from giq.store.parquet import storage_error, unreadable
+from giq.store.run_lock import lock_file
 from giq.store.schema import REQUESTS, SERVER, aligned, check_file
 
 Row = TypeVar("Row", Record, Sample)
@@ -59,6 +62,7 @@ class _RowJournal(ABC, Generic[Row]):
         except OSError as error:
             raise storage_error(error, path) from error
         try:
+            lock_file(self._file)  # until it is closed: a reader can tell that rows are still to come
             self._write(self.schema.serialize())
         except StorageError:
             os.close(self._file)
@@ -144,22 +148,62 @@ def read_journal(path: Path, schema: Any) -> Any:
         DataError: it cannot be opened.
         NewerFormatError: written by a newer giq.
     """
-    try:
-        with pa.OSFile(str(path)) as file:
-            found, batches = _whole_batches(file)
-    except OSError as error:
-        raise unreadable(error, str(path)) from None
-    if found is None:
-        return schema.empty_table()
-    check_file(found, schema, str(path))
-    return aligned(pa.Table.from_batches(batches, found), schema, str(path))
+    with JournalFile(path, schema) as file:
+        return file.table([batch for _, batch in file.batches()])
 
 
-def _whole_batches(file: Any) -> tuple[Any, list[Any]]:
-    """The schema of an IPC stream (None if not even that is whole) and its batches up to the first torn one."""
-    schema, batches = None, []
-    with suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(file) as stream:
-        schema = stream.schema
-        for batch in stream:
-            batches.append(batch)
-    return schema, batches
+class JournalFile:
+    """A journal to be read, batch by batch and in any order; a torn end is left out. A context manager.
+
+    Raises:
+        DamagedFileError: its rows are not those of *schema*.
+        DataError: it cannot be opened.
+        NewerFormatError: written by a newer giq.
+    """
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self._where = str(path)
+        self._wanted = schema
+        try:
+            self._file = pa.OSFile(self._where)
+        except OSError as error:
+            raise unreadable(error, self._where) from None
+        self._found = None  # the schema that it was written with; None if not even that is whole
+        with suppress(pa.ArrowInvalid, OSError, EOFError):
+            self._found = pa.ipc.read_schema(pa.ipc.read_message(self._file))
+        if self._found is not None:
+            try:
+                check_file(self._found, schema, self._where)
+            except DataError:
+                self._file.close()
+                raise
+        self._begin = self._file.tell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def batches(self) -> Iterator[tuple[int, Any]]:
+        """Each whole record batch with its place in the file, in the order in which they were written."""
+        place = self._begin
+        with suppress(pa.ArrowInvalid, OSError, EOFError):
+            while self._found is not None:
+                batch = self.batch_at(place)
+                following = self._file.tell()
+                yield place, batch
+                place = following
+
+    def batch_at(self, place: int) -> Any:
+        """The record batch at *place*, as `batches` told it."""
+        self._file.seek(place)
+        return pa.ipc.read_record_batch(pa.ipc.read_message(self._file), self._found)
+
+    def table(self, batches: Sequence[Any]) -> Any:
+        """*batches* of this journal as a table of the schema that is wanted."""
+        if self._found is None:
+            return self._wanted.empty_table()
+        return aligned(pa.Table.from_batches(batches, self._found), self._wanted, self._where)

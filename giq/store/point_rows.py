@@ -20,7 +20,8 @@ from giq.workload.workload import Workload
 T = TypeVar("T")
 
 _PROVENANCE = Provenance.__struct_fields__
-_NESTED = {"provenance", "in_flight_slope", "attainment", *METRICS}
+_ESTIMATES = ("in_flight_slope", "work_rps")
+_NESTED = {"provenance", "attainment", *_ESTIMATES, *METRICS}
 _PLAIN = tuple(name for name in Point.__struct_fields__ if name not in _NESTED)
 """The fields of a Point that are columns of the same name."""
 
@@ -64,7 +65,8 @@ def _columns(point: Point) -> dict[str, Any]:
     """The columns that come from the point itself."""
     columns = {name: getattr(point, name) for name in _PLAIN}
     columns |= {name: getattr(point.provenance, name) for name in _PROVENANCE}
-    columns |= _flat("in_flight_slope", point.in_flight_slope)
+    for name in _ESTIMATES:
+        columns |= _flat(name, getattr(point, name))
     for metric in METRICS:
         distribution = point.metric(metric)
         for statistic in STATISTICS:
@@ -113,7 +115,7 @@ def with_hive_keys(table: Any, where: str) -> Any:
 def _point(row: dict[str, Any], where: str) -> Point:
     nested = {name: row[name] for name in _PLAIN}
     nested["provenance"] = {name: row[name] for name in _PROVENANCE}
-    nested["in_flight_slope"] = _estimate(row, "in_flight_slope")
+    nested |= {name: _estimate(row, name) for name in _ESTIMATES}
     nested["attainment"] = row["attainment"] or ()
     for metric in METRICS:
         nested[metric] = {statistic: _estimate(row, f"{metric}_{statistic}_s") for statistic in STATISTICS}

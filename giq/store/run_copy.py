@@ -8,7 +8,8 @@ from pathlib import Path
 from giq.errors import StorageError, UsageError
 from giq.store.locations import locate
 from giq.store.parquet import unreadable
-from giq.store.run import LOCK_NAME, open_run
+from giq.store.run import open_run
+from giq.store.run_lock import LOCK_NAME
 from giq.store.run_manifest import FILE_NAME
 from giq.store.run_tables import journalled_points
 

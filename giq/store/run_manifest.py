@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from giq import documents
 from giq.catalog.configuration import ServingConfiguration
+from giq.curve.client_error import ClientCalibration
 from giq.curve.point import HardwareSource
 from giq.curve.targets import Target
 from giq.documents import Entry, Name, NonNegative, PositiveInt
@@ -42,19 +43,26 @@ class Server(Entry, frozen=True, kw_only=True):
 
 
 class Worker(Entry, frozen=True, kw_only=True):
-    """One sending process. Its clock: ns of records count from `zero_unix_ns` (Unix time) on that host and boot."""
+    """One sending process. Its clock: ns of records count from `zero_unix_ns` (Unix time) on that host and boot.
+
+    `zero_monotonic_ns` is the same moment on that boot's monotonic clock, by which the run can be gone on with
+    there although the clock was set meanwhile.
+    """
 
     worker_id: int
     host_id: str
     boot_id: str
     zero_unix_ns: int
+    zero_monotonic_ns: int | None = None
 
 
 class RunManifest(Entry, frozen=True, kw_only=True, forbid_unknown_fields=False, omit_defaults=False):
     """What run.json holds. `created_at` is ISO 8601 in UTC; `stopped` says why the run ended where it did.
 
-    `command` is the command line and `endpoint` the server's URL, both without credentials. A field that a
-    later giq added is left aside.
+    `command` is the command line and `endpoint` the server's URL, both without credentials. `asked` is the rest of
+    what the profile was asked for, by which it is gone on with (None: written by an earlier giq, or not by a profile).
+    `cut_off` names the points that ended before their time, `resumed_at` tells when the run was gone on with. A field
+    that a later giq added is left aside.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -76,7 +84,10 @@ class RunManifest(Entry, frozen=True, kw_only=True, forbid_unknown_fields=False,
     loads: tuple[Load, ...] = ()
     targets: tuple[Target, ...] = ()
     rtt_s: NonNegative | None = None
-    client_error_s: NonNegative | None = None
+    client: ClientCalibration | None = None
+    asked: dict[str, Any] | None = None
+    cut_off: tuple[str, ...] = ()
+    resumed_at: tuple[str, ...] = ()
     stopped: str | None = None
     state: RunState = "running"
 

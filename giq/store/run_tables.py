@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from giq.errors import DataError
-from giq.store.columns import in_order, with_phases
+from giq.store.columns import with_phases
 from giq.store.journal import read_journal
+from giq.store.ordered_rows import OrderedRows
 from giq.store.parquet import open_table, read_rows, replace_table, storage_error
 from giq.store.point_rows import PointRow, points_table, rows_of
+from giq.store.run_lock import is_locked
 from giq.store.schema import POINTS, REQUESTS, SERVER, aligned
 
 JOURNAL_FOLDER = "journal"
@@ -58,6 +60,11 @@ def journalled_points(folder: Path) -> list[str]:
     return sorted({_point_of(path) for path in (folder / JOURNAL_FOLDER).glob("*.arrows")})
 
 
+def is_being_written(folder: Path) -> bool:
+    """Whether a living process has a journal of the run open."""
+    return any(is_locked(path) for path in (folder / JOURNAL_FOLDER).glob("*.arrows"))
+
+
 def saved_points(folder: Path, table: RecordTable) -> list[str]:
     """The points that have rows in the table's Parquet file, in their order.
 
@@ -92,21 +99,40 @@ def _journal_rows(folder: Path, table: RecordTable, point_id: str) -> Any:
     paths = _journals(folder, table, point_id)
     if not paths:
         return None
-    found = pa.concat_tables([read_journal(path, table.schema) for path in paths])
-    return in_order(found) if table is REQUEST_TABLE else found
+    if table is not REQUEST_TABLE:
+        return pa.concat_tables([read_journal(path, table.schema) for path in paths])
+    with OrderedRows(paths) as ordered:
+        return pa.concat_tables([table.schema.empty_table(), *ordered.parts()])
 
 
 def _saved_rows(folder: Path, table: RecordTable, point_id: str, columns: list[str] | None) -> Any:
+    found = list(_saved_parts(folder, table, point_id, columns))
+    return pa.concat_tables(found) if found else None
+
+
+def _saved_parts(folder: Path, table: RecordTable, point_id: str, columns: list[str] | None) -> Iterator[Any]:
     path = folder / table.file
     if not path.exists():
-        return None
-    with open_table(path, table.schema, str(path)) as file:
-        groups = [group for group in range(file.num_row_groups) if _group_point(file, group, path) == point_id]
-        if not groups:
-            return None
-        found = read_rows(file, str(path), groups, columns)
+        return
     schema = table.schema if columns is None else pa.schema([table.schema.field(name) for name in columns])
-    return aligned(found, schema, str(path))
+    with open_table(path, table.schema, str(path)) as file:
+        for group in range(file.num_row_groups):
+            if _group_point(file, group, path) == point_id:
+                yield aligned(read_rows(file, str(path), [group], columns), schema, str(path))
+
+
+def request_parts(folder: Path, point_id: str, columns: list[str]) -> Iterator[Any]:
+    """*columns* of one point's requests as `rows` has them, a part at a time; nothing where there are none.
+
+    Raises:
+        DamagedFileError: a file is damaged.
+    """
+    paths = _journals(folder, REQUEST_TABLE, point_id)
+    if not paths:
+        yield from _saved_parts(folder, REQUEST_TABLE, point_id, columns)
+        return
+    with OrderedRows(paths) as ordered:
+        yield from ordered.parts(columns)
 
 
 def all_rows(folder: Path, table: RecordTable) -> Any:
@@ -125,14 +151,23 @@ def compact(folder: Path, point_id: str, phases: NDArray[Any] | None = None) -> 
         DataError: *phases* has another length than there are requests.
         StorageError: it cannot be written; the files are as before.
     """
-    for table in RECORD_TABLES:
-        found = _journal_rows(folder, table, point_id)
-        if found is None:
-            continue
-        if table is REQUEST_TABLE and phases is not None:
-            _check_phases(folder, point_id, len(found), phases)
-            found = with_phases(found, phases)
-        replace_table(folder / table.file, table.schema, _others_and(folder, table, point_id, found))
+    requests = _journals(folder, REQUEST_TABLE, point_id)
+    if requests:
+        with OrderedRows(requests) as ordered:
+            if phases is not None:
+                _check_phases(folder, point_id, len(ordered), phases)
+            _replace_rows(folder, REQUEST_TABLE, point_id, _with_phases(ordered.parts(), phases))
+    samples = _journal_rows(folder, SERVER_TABLE, point_id)
+    if samples is not None:
+        _replace_rows(folder, SERVER_TABLE, point_id, [samples])
+
+
+def _with_phases(parts: Iterable[Any], phases: NDArray[Any] | None) -> Iterator[Any]:
+    """*parts* with their share of *phases* each, where there are any."""
+    at = 0
+    for part in parts:
+        yield part if phases is None else with_phases(part, phases[at : at + len(part)])
+        at += len(part)
 
 
 def _check_phases(folder: Path, point_id: str, count: int, phases: NDArray[Any]) -> None:
@@ -144,16 +179,20 @@ def _check_phases(folder: Path, point_id: str, count: int, phases: NDArray[Any])
         )
 
 
-def _others_and(folder: Path, table: RecordTable, point_id: str, found: Any) -> Iterator[Any]:
-    """The row groups of all other points as they are, then *found*."""
+def _replace_rows(folder: Path, table: RecordTable, point_id: str, parts: Iterable[Any]) -> None:
+    """Put *parts* in place of the point's rows."""
+    replace_table(folder / table.file, table.schema, _others_and(folder, table, point_id, parts))
+
+
+def _others_and(folder: Path, table: RecordTable, point_id: str, parts: Iterable[Any]) -> Iterator[Any]:
+    """The row groups of all other points as they are, then *parts*."""
     path = folder / table.file
     if path.exists():
         with open_table(path, table.schema, str(path)) as file:
             for group in range(file.num_row_groups):
                 if _group_point(file, group, path) != point_id:
                     yield aligned(read_rows(file, str(path), [group]), table.schema, str(path))
-    if len(found):
-        yield found
+    yield from (part for part in parts if len(part))
 
 
 def remove_journals(folder: Path, point_id: str) -> None:

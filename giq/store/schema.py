@@ -12,6 +12,9 @@ import pyarrow as pa
 from giq.curve.point import GRID_METRICS, METRICS, STATISTICS
 from giq.curve.requests import Phase
 from giq.errors import DamagedFileError, NewerFormatError
+from giq.store.arrow_alone import forgo_pandas
+
+forgo_pandas()  # before the first conversion, and this module is imported before any
 
 SCHEMA_VERSION = 1
 """The version of the tables and of run.json that this giq writes; it reads this one and older ones."""
@@ -82,6 +85,7 @@ _POINTS: tuple[tuple[str, Any], ...] = (
     *((f"{metric}_quantiles?", pa.list_(pa.float32())) for metric in GRID_METRICS),
     ("attainment?", pa.list_(_ATTAINMENT)),
     ("running_mean? waiting_mean? kv_usage_mean? kv_usage_max? preemptions? prefix_hit_share?", pa.float64()),
+    ("work_rps? work_rps_lo? work_rps_hi? prompt_share?", pa.float64()),
     ("accelerator_seconds rtt_s? client_error_s?", pa.float64()),
     ("flags", pa.list_(pa.string())),
     ("valid", pa.bool_()),

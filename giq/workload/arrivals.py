@@ -21,6 +21,7 @@ def arrival_times(arrival: Arrival, rate_rps: float, stop: Stop, rng: np.random.
     `constant`: arrival i at round(i * 1e9 / rate), so the first at 0 and without drift. `poisson`: gaps
     exponential with mean 1/rate, independent, the first gap before the first arrival. `gamma`: gaps gamma
     with shape k and mean 1/rate. With `stop.requests` at most so many; with `stop.duration_s` all before it.
+    `ramp`: see `ramp_times`, stretched to the mean rate *rate_rps*.
 
     Raises:
         UsageError: neither limit is given, more than MAX_REQUESTS would be sent, a gamma law without its
@@ -31,6 +32,8 @@ def arrival_times(arrival: Arrival, rate_rps: float, stop: Stop, rng: np.random.
     count = _enough(arrival, rate_rps, stop)
     if count > MAX_REQUESTS:
         raise UsageError(f"{count:,} requests in one load point", hint=f"Give at most {MAX_REQUESTS:,}.")
+    if arrival.law == "ramp":
+        return ramp_times(arrival, rate_rps, stop, count, rng)
     most = stop.requests or MAX_REQUESTS
     end_ns = math.inf if stop.duration_s is None else round(stop.duration_s * NS_PER_S)
     times = _times(arrival, rate_rps, count, rng)
@@ -47,7 +50,8 @@ def _enough(arrival: Arrival, rate_rps: float, stop: Stop) -> int:
         limits.append(stop.requests)
     if stop.duration_s is not None:
         expected = rate_rps * stop.duration_s
-        spread = 0.0 if arrival.law == "constant" else max(1.0, 1.0 / (arrival.shape or 1.0))
+        regular = arrival.law == "constant" or arrival.even
+        spread = 0.0 if regular else max(1.0, 1.0 / (arrival.shape or 1.0))
         limits.append(math.ceil(expected + 6 * math.sqrt(expected * spread)) + 2)
     return min(limits)
 
@@ -65,3 +69,31 @@ def _times(arrival: Arrival, rate_rps: float, count: int, rng: np.random.Generat
     else:
         raise UsageError("a trace has its own arrival times", hint="Read it, and give it to make_schedule.")
     return np.rint(np.cumsum(gaps) * NS_PER_S).astype(np.int64)
+
+
+def ramp_times(
+    arrival: Arrival, rate_rps: float, stop: Stop, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Arrivals in ns of a rate that goes in a straight line from one value to another, with the mean *rate_rps*.
+
+    It is over after `stop.duration_s`, or without one after the time in which `stop.requests` fall due on average.
+    Even: arrival i is where i requests have fallen due. Poisson: unit-rate arrivals, *count* of which are surely
+    enough, at the times where so many have fallen due (Cinlar, "Introduction to Stochastic Processes", 1975, chapter
+    4.7); where only a number of requests is given, exactly so many, which are then even draws in order.
+    """
+    whole = rate_rps * stop.duration_s if stop.duration_s is not None else float(stop.requests or 0)
+    if arrival.even:
+        due = np.arange(math.ceil(whole), dtype=np.float64)
+    elif stop.duration_s is None:
+        due = np.sort(rng.uniform(0.0, whole, size=count))
+    else:
+        due = np.cumsum(rng.exponential(1.0, size=count))
+    due = due[due < whole][: stop.requests]
+    span_s = whole / rate_rps
+    scale = rate_rps / (arrival.mean_rps or rate_rps)
+    first, last = scale * (arrival.from_rps or 0.0), scale * (arrival.to_rps or 0.0)
+    # a t + (b - a) t^2 / 2T requests have fallen due at t: the root in the form that also holds for a = b
+    root = np.sqrt(np.maximum(first**2 + 2 * (last - first) / span_s * due, 0.0))
+    seconds = np.divide(2 * due, first + root, out=np.zeros_like(due), where=due > 0)
+    times: NDArray[np.int64] = np.rint(seconds * NS_PER_S).astype(np.int64)
+    return np.minimum(times, round(span_s * NS_PER_S) - 1)

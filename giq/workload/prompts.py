@@ -40,6 +40,24 @@ def prompt_token_ids(
     return alphabet[steps.astype(np.intp)]
 
 
+def prefix_token_ids(alphabet: NDArray[np.int32], seed: int, nonce: int, group: int, count: int) -> NDArray[np.int32]:
+    """The *count* token ids of a shared prefix: the same in all points of a run, as is a server's warm cache.
+
+    Unrelated to those of another group or run, and to all prompts; raises as `prompt_token_ids`.
+    """
+    return prompt_token_ids(alphabet, seed, nonce, -1, group, count)
+
+
+def answer_token_ids(
+    alphabet: NDArray[np.int32], seed: int, nonce: int, point_number: int, request_id: int, count: int
+) -> NDArray[np.int32]:
+    """What stands for a request's answer in its session's history where the server does not tell the answer's tokens.
+
+    Unrelated to all prompts; raises as `prompt_token_ids`.
+    """
+    return prompt_token_ids(alphabet, seed, nonce, point_number, -1 - request_id, count)
+
+
 def _mixed(word: int) -> int:
     """SplitMix64's finaliser, of one number."""
     word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _MASK

@@ -17,6 +17,7 @@ import pytest
 
 from tests.cli.conftest import GIQ
 from tests.load.exact_server import HEAD, Behaviour, ExactServer, Seen, chunk
+from tests.profiling.exact_client import remember_exact_client
 
 WORKLOAD = ("--input-tokens", "20", "--output-tokens", "4")
 SHORT = (*WORKLOAD, "--concurrency", "4", "--requests", "120")
@@ -46,6 +47,7 @@ class Outcome:
 async def start(folder: Path, *words: str, limit: int | None = None, **environment: str) -> asyncio.subprocess.Process:
     """Start `giq` in *folder*; *limit* bounds the size of any file it writes, like a full disk."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("GIQ_", "OPENAI_"))}
+    remember_exact_client(folder / "home")
 
     def bound() -> None:
         if limit is not None:

@@ -65,9 +65,9 @@ class Seen:
 
     @property
     def input_tokens(self) -> int:
-        """Tokens of its prompt: ids, or words (two more in a chat)."""
+        """Tokens of its prompt: ids, or words (two more for each message of a chat)."""
         if "messages" in self.body:
-            return len(self.body["messages"][0]["content"].split()) + 2
+            return sum(len(message["content"].split()) + 2 for message in self.body["messages"])
         prompt = self.body["prompt"]
         return len(prompt.split()) if isinstance(prompt, str) else len(prompt)
 
@@ -80,6 +80,7 @@ class ExactServer:
     tls: ssl.SSLContext | None = None
     refused_fields: frozenset[str] = frozenset()
     takes_ids: bool = True
+    tells_ids: bool = False
     models: tuple[str, ...] = ("exact-model",)
     version: dict[str, Any] = field(default_factory=lambda: {"version": "0.32.0"})
     server_header: str = "exact"
@@ -89,6 +90,7 @@ class ExactServer:
     extra_metrics: str = ""
     miscounted_tokens: int = 0
     foreign_requests: int = 0
+    on_finished: Callable[[Seen], None] = lambda seen: None
     seen: list[Seen] = field(default_factory=list)
     plain: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -242,11 +244,13 @@ class ExactServer:
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
             await self._going.wait()
             head = HEAD if number == 1 else b""
-            writer.write(head + chunk(event(seen, number, count, behaviour.usage == "each")))
+            tells = self.tells_ids and bool(seen.body.get("return_token_ids"))
+            writer.write(head + chunk(event(seen, number, count, behaviour.usage == "each", tells)))
             self.generated += 1
         self.finished += 1
         end = b"" if behaviour.usage != "end" else chunk(usage_event(seen.input_tokens, count))
         writer.write(end + (chunk(b"data: [DONE]\n\n") if behaviour.done else b"") + b"0\r\n\r\n")
+        self.on_finished(seen)
         return not behaviour.close
 
 
@@ -258,10 +262,18 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def event(seen: Seen, number: int, count: int, with_usage: bool) -> bytes:
+def answer_ids(seen: Seen) -> list[int]:
+    """The ids of the tokens that *seen* is answered with: others for every prompt."""
+    start = zlib.crc32(json.dumps(seen.body.get("prompt")).encode())
+    return [2000 + (start + number) % 1000 for number in range(1, int(seen.body["max_tokens"]) + 1)]
+
+
+def event(seen: Seen, number: int, count: int, with_usage: bool, with_id: bool = False) -> bytes:
     """The event of one token."""
     finish = "length" if number == count else None
     choice: dict[str, Any] = {"index": 0, "finish_reason": finish}
+    if with_id:
+        choice["token_ids"] = [answer_ids(seen)[number - 1]]
     if "messages" in seen.body:
         choice["delta"] = {"content": f" word{number}"}
     else:

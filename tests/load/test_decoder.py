@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from giq.curve.requests import Record
+from giq.load import decoder
 from giq.load.connection import End
-from giq.load.decoder import decode, decoding
+from giq.load.decoder import Answer, decoding
 from tests.load.answers import DONE, HEAD, answer, chat_chunk, chunked, counts, split, sse, text_chunk
 
 SAMPLES = Path(__file__).resolve().parent.parent / "vllm" / "samples"
@@ -34,6 +35,11 @@ COMPLETION: list[dict[str, Any] | str] = [
 def stream(messages: list[dict[str, Any] | str], line_end: str = "\n") -> list[bytes]:
     """The pieces of a response with one event in each."""
     return chunked(sse(message, line_end) for message in messages)
+
+
+def decode(answered: Answer) -> Record:
+    """The record of an answer."""
+    return decoder.decode(answered).record
 
 
 def decoded(messages: list[dict[str, Any] | str], line_end: str = "\n") -> Record:

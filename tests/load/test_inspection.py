@@ -32,7 +32,7 @@ def inspected(
 
 
 def test_a_vllm_is_recognised() -> None:
-    """Version, model, context, metrics, token ids, full form and an idle server are all found, with one request."""
+    """Version, model, context, metrics, token ids, full form and an idle server are all found, with two requests."""
     found, exact = inspected()
 
     assert (found.server, found.version, found.model, found.max_model_len) == ("vllm", "0.32.0", "exact-model", 4096)
@@ -45,8 +45,9 @@ def test_a_vllm_is_recognised() -> None:
     assert found.alphabet is not None
     assert len(found.alphabet) > 500
     assert found.fields == FULL_FORM
+    assert not found.tells_token_ids
     assert 0 < found.rtt_s < 0.1
-    assert len(exact.seen) == 1
+    assert len(exact.seen) == 2
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
@@ -88,6 +89,17 @@ def test_token_ids_are_asked_for_where_usage_of_each_chunk_is_not_told() -> None
 
     assert exact.seen[-1].body["return_token_ids"] is True
     assert found.fields == FULL_FORM
+
+
+def test_a_server_that_tells_its_answers_token_ids_is_known() -> None:
+    """It is asked for them where a conversation needs them; where chunks tell their usage, not in every request."""
+    found, _ = inspected(tells_ids=True)
+    assert found.tells_token_ids
+    assert "return_token_ids" not in found.fields
+
+    ended, _ = inspected(tells_ids=True, behave=lambda seen, number: Behaviour(usage="end"))
+    assert ended.tells_token_ids
+    assert "return_token_ids" in ended.fields
 
 
 @pytest.mark.parametrize(("api", "overhead"), [("completions", 0), ("chat", 2)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import multiprocessing
 import os
@@ -15,6 +16,9 @@ import pytest
 from giq.curve.requests import Record
 from giq.errors import GiqError, UsageError
 from giq.load.client import LoadResult
+from giq.load.job import Hooks
+from giq.load.tally import Tally, merged
+from giq.load.worker import record_share
 from giq.load.workers import run_workers
 from giq.workload.schedule import Schedule
 from tests.load.exact_server import Behaviour, ExactServer
@@ -65,6 +69,22 @@ def test_one_worker_works_here(tmp_path: Path) -> None:
     """A single worker starts no process and writes to the same kind of sink."""
     _, _, result, records = together(closed(2, 10), tmp_path, workers=1)
     assert len(records) == result.ok == 10
+
+
+def test_a_worker_is_a_function_from_a_slice_to_a_file(tmp_path: Path) -> None:
+    """Slices sent one after the other, by nobody's order and without the others, are together the same schedule."""
+    asked = closed(4, 30)
+
+    async def work() -> list[Tally]:
+        async with ExactServer() as exact:
+            slices = [dataclasses.replace(job(exact, asked), worker_id=number, workers=3) for number in (2, 0, 1)]
+            return [await record_share(one, functools.partial(FileSink, tmp_path), Hooks()) for one in slices]
+
+    tallies = on_loop(work)
+    records = FileSink.read(tmp_path)
+    assert sorted(record.request_id for record in records) == list(range(30))
+    assert merged(tallies).ok == sum(tally.ok for tally in tallies) == 30
+    assert {path.name for path in tmp_path.iterdir()} == {"worker-0", "worker-1", "worker-2"}
 
 
 def test_a_worker_that_dies_is_told_and_what_was_recorded_is_kept(tmp_path: Path) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from giq.curve.point import Point, Provenance
 from giq.errors import UsageError
 from giq.profiling.options import AcceleratorRequest, parse_accelerator, parse_engine_args
-from giq.profiling.stopping import LONGEST_S, SHORTEST_S, expected_seconds, stop_for
+from giq.profiling.stopping import cost_words, expected_seconds, measured_s
 from giq.workload.workload import ClosedLoad, OpenLoad, Stop
 
 
@@ -54,25 +52,6 @@ def test_an_engine_argument_needs_key_and_value(pair: str) -> None:
         parse_engine_args((pair,))
 
 
-@given(rate=st.floats(0.05, 5_000))
-def test_an_open_load_is_held_for_enough_requests_and_not_for_ever(rate: float) -> None:
-    """At least 30 s of requests or 200 of them, and at most 5 minutes."""
-    stop = stop_for(OpenLoad(rate_rps=rate), [])
-
-    assert stop.requests is not None
-    assert stop.requests >= max(200, rate * SHORTEST_S)
-    assert stop.duration_s == LONGEST_S
-
-
-@given(concurrency=st.integers(1, 2048))
-def test_a_closed_load_turns_every_slot_over(concurrency: int) -> None:
-    """Every slot of a closed loop sends several requests."""
-    stop = stop_for(ClosedLoad(concurrency=concurrency), [])
-
-    assert stop.requests is not None
-    assert stop.requests >= 8 * concurrency
-
-
 def test_the_time_of_a_load_is_known_when_its_rate_is() -> None:
     """200 requests at 4 a second take 50 s; without any rate only the limit is known."""
     stop = Stop(requests=200, duration_s=300)
@@ -80,6 +59,14 @@ def test_the_time_of_a_load_is_known_when_its_rate_is() -> None:
     assert expected_seconds(OpenLoad(rate_rps=4), stop, []) == 50
     assert expected_seconds(ClosedLoad(concurrency=4), stop, []) == 300
     assert expected_seconds(ClosedLoad(concurrency=4), stop, [_point(rate=2.0)]) == 100
+
+
+def test_the_cost_counts_accelerators_and_idle_time() -> None:
+    """100 s on two accelerators are 200 accelerator-seconds, whatever part of it a load was held."""
+    points = [_point(rate=2.0), _point(rate=3.0)]
+
+    assert measured_s(points, 2) == 10
+    assert cost_words(points, 100.0, 2).startswith("Cost: 200 accelerator-seconds (1 min 40 s x 2")
 
 
 def _point(rate: float) -> Point:

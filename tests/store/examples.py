@@ -152,6 +152,7 @@ POINTS = st.builds(
     attainment=st.lists(st.builds(Attainment, targets=TEXT, joint=FINITE, goodput_rps=FINITE), max_size=2).map(tuple),
     running_mean=_optional(FINITE), waiting_mean=_optional(FINITE), kv_usage_mean=_optional(FINITE),
     kv_usage_max=_optional(FINITE), preemptions=_optional(FINITE), prefix_hit_share=_optional(FINITE),
+    work_rps=_optional(ESTIMATES), prompt_share=_optional(FINITE),
     accelerator_seconds=FINITE, rtt_s=_optional(FINITE), client_error_s=_optional(FINITE),
     flags=st.lists(st.sampled_from((*INVALIDATING, *INFORMING)), unique=True, max_size=3).map(tuple),
     **{name: _distributions(name in GRID_METRICS) for name in METRICS},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +24,31 @@ from .examples import largest_file, record, sample
 def ids(path: Path) -> list[int]:
     """The numbers of the requests in a journal."""
     return [row.request_id for row in records_of(read_journal(path, REQUESTS))]
+
+
+FIRST_ROWS = """
+import sys
+from pathlib import Path
+from giq.curve.requests import Record
+from giq.store.journal import Journal
+record = Record(
+    run_id="r", point_id="p", request_id=0, worker_id=0, scheduled_ns=0, sent_ns=0, connection_reused=False, attempts=1,
+    outcome="refused", requested_input_tokens=1, requested_output_tokens=1, first_token_rule="usage",
+)
+journal = Journal(Path(sys.argv[1]))
+before = set(sys.modules)
+journal.append([record])
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_first_rows_import_nothing(tmp_path: Path) -> None:
+    """Whoever measures is not stopped by the first rows: what they need is imported before, and pandas never."""
+    found = subprocess.run(
+        [sys.executable, "-c", FIRST_ROWS, tmp_path / "j"], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert found.stdout.strip() == "[]"
 
 
 def test_rows_wait_for_at_most_a_second(tmp_path: Path) -> None:

@@ -98,9 +98,11 @@ def abandoned(results: Path, run_id: str = "r1") -> Path:
     for journal in (run.journal("p2"), run.journal("p2", 1)):
         journal.append([record(1, point_id="p2", run_id=run_id)])
         journal.close()
-    run.server_journal("p2").append([sample(5, point_id="p2", run_id=run_id)])
+    samples = run.server_journal("p2")
+    samples.append([sample(5, point_id="p2", run_id=run_id)])
     assert run._lock is not None
-    os.close(run._lock)  # what the system does when a process ends
+    for held in (run._lock, samples._file):  # what the system does when a process ends
+        os.close(held)
     return run.path
 
 

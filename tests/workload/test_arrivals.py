@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from giq.documents import replace
 from giq.errors import UsageError
 from giq.workload import Arrival, Stop, arrival_times
 
@@ -61,6 +62,47 @@ def test_poisson_gaps_are_exponential_and_independent() -> None:
     distance = np.abs(1 - np.exp(-ordered * 50.0) - np.arange(1, N) / (N - 1)).max()
     assert distance < 1.63 / math.sqrt(N)
     assert abs(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]) < 4 / math.sqrt(N)
+
+
+RAMPS = [Arrival(law="ramp", from_rps=5, to_rps=15), Arrival(law="ramp", from_rps=15, to_rps=0)]
+
+
+@pytest.mark.parametrize("even", [False, True])
+@pytest.mark.parametrize("ramp", RAMPS, ids=str)
+def test_a_ramp_goes_in_a_straight_line(ramp: Arrival, even: bool) -> None:
+    """In each tenth of the point as many arrivals as the line has under it, whether random or even."""
+    times = arrivals(replace(ramp, even=even), ramp.mean_rps or 0, Stop(duration_s=4000))
+    first, last = ramp.from_rps or 0, ramp.to_rps or 0
+    middles = first + (last - first) * (np.arange(10) + 0.5) / 10
+    counts = np.histogram(times, np.linspace(0, 4000e9, 11))[0]
+    bound = np.full(10, 1.5) if even else 4.5 * np.sqrt(middles * 400)
+    assert (np.abs(counts - middles * 400) <= bound).all()
+    assert (np.diff(times) >= 0).all()
+    assert 0 <= times[0] <= times[-1] < 4000e9
+
+
+@pytest.mark.parametrize("ramp", RAMPS, ids=str)
+def test_a_ramp_is_poisson_in_the_time_of_its_rate(ramp: Arrival) -> None:
+    """Where the expected number of requests is the clock, gaps are exponential with mean 1 and counts disperse so."""
+    first, last = ramp.from_rps or 0, ramp.to_rps or 0
+    seconds = arrivals(ramp, ramp.mean_rps or 0, Stop(duration_s=4000)) / 1e9
+    due = first * seconds + (last - first) / 8000 * seconds**2
+    gaps = np.diff(due)
+    assert gaps.mean() == pytest.approx(1, rel=0.03)
+    assert gaps.std() == pytest.approx(1, rel=0.05)
+    assert dispersion((due * 1e9).astype(np.int64), 10.0) == pytest.approx(1, abs=0.15)
+
+
+def test_a_ramp_of_so_many_requests_takes_the_time_they_need() -> None:
+    """Without a duration a ramp is over when the requests have fallen due; any mean rate stretches it; both cut it."""
+    for even in (False, True):
+        ramp = Arrival(law="ramp", from_rps=5, to_rps=15, even=even)
+        times = arrivals(ramp, 10, Stop(requests=1000))
+        assert len(times) == 1000
+        assert 95e9 < times[-1] < 100e9
+        assert arrivals(ramp, 20, Stop(requests=1000))[-1] < 50e9
+        assert len(arrivals(ramp, 10, Stop(requests=50, duration_s=100))) == 50
+        assert len(arrivals(ramp, 10, Stop(requests=5000, duration_s=100))) == pytest.approx(1000, abs=150)
 
 
 def test_gamma_of_shape_one_is_poisson() -> None:
