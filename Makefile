@@ -4,7 +4,7 @@ VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
 GIQ := $(VENV)/bin/giq
 
-.PHONY: quickstart main-job install dev test test-vllm lint types clean
+.PHONY: quickstart main-job install dev test test-vllm performance lint types clean
 
 quickstart: ## install giq, then run the main job on the simulated engine
 	@began=$$(date +%s); $(MAKE) --no-print-directory install && \
@@ -41,6 +41,12 @@ test: dev ## the test suite: no GPU, no vLLM
 test-vllm: dev ## against a real vLLM on the CPU (installs it, about 3 minutes)
 	tests/vllm/run.sh "$(VENV)" "$(VLLM_VENV)"
 
+performance: dev ## what giq holds, beside other load tools (installs them), and its memory: about 40 minutes, quiet machine
+	-tests/performance/rivals/install.sh
+	$(VENV)/bin/python -m tests.performance.everything_on
+	$(VENV)/bin/python -m tests.performance.memory
+	$(VENV)/bin/python -m tests.performance.rivals
+
 lint: dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -49,4 +55,4 @@ types: dev
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) .venv-rivals dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "giq"
 
 ROOMS = (
     "errors", "units", "documents", "catalog", "workload", "curve", "store", "load", "engine", "profiling",
-    "recommend", "manifest", "show", "cli",
+    "recommend", "manifest", "show", "cli", "api",
 )  # fmt: skip
 """The order of imports: a room imports only rooms before it (DESIGN §2)."""
 
@@ -28,6 +28,7 @@ OWNERS = {
     "prometheus_client": {"load", "engine"},
     "jinja2": {"manifest"},
     "rich": {"show"},
+    "matplotlib": {"show"},
     "typer": {"cli"},
 }
 """The rooms that may import an outside library; numpy is free. aiohttp and its like serve two sides."""

@@ -34,6 +34,8 @@ def model_faults(model: Model) -> Iterator[Fault]:
         yield "active_parameters", model.active_parameters, f"is more than parameters ({model.parameters})"
     if model.experts and model.experts.per_token > model.experts.count:
         yield "experts.per_token", model.experts.per_token, f"is more than experts.count ({model.experts.count})"
+    if model.experts and not 0 <= model.experts.dense_layers < model.layers:
+        yield "experts.dense_layers", model.experts.dense_layers, f"must be below layers ({model.layers})"
     if model.sliding_window and model.sliding_window.layers > model.layers:
         yield "sliding_window.layers", model.sliding_window.layers, f"is more than layers ({model.layers})"
     if not model.weights:

@@ -32,12 +32,13 @@ class Weights(Entry, frozen=True, kw_only=True):
 
 
 class Experts(Entry, frozen=True, kw_only=True):
-    """The mixture-of-experts part of a model."""
+    """The mixture-of-experts part of a model; its first `dense_layers` layers have none."""
 
     count: PositiveInt
     per_token: PositiveInt
     intermediate_size: PositiveInt
     shared_intermediate_size: int = 0
+    dense_layers: int = 0
 
 
 class SlidingWindow(Entry, frozen=True, kw_only=True):
@@ -45,6 +46,19 @@ class SlidingWindow(Entry, frozen=True, kw_only=True):
 
     tokens: PositiveInt
     layers: PositiveInt
+
+
+class LatentAttention(Entry, frozen=True, kw_only=True):
+    """Multi-head latent attention: what the KV cache keeps is one compressed vector a token and layer for all heads.
+
+    `kv_rank` values of it stand for keys and values, `rope_dim` carry the position; every tensor-parallel rank keeps
+    all of them. `query_dim` and `value_dim` are a head's sizes where prompts are attended uncompressed.
+    """
+
+    kv_rank: PositiveInt
+    rope_dim: PositiveInt
+    query_dim: PositiveInt
+    value_dim: PositiveInt
 
 
 class Model(Entry, frozen=True, kw_only=True):
@@ -70,13 +84,30 @@ class Model(Entry, frozen=True, kw_only=True):
     max_context: PositiveInt
     experts: Experts | None = None
     sliding_window: SlidingWindow | None = None
+    latent_attention: LatentAttention | None = None
     weights: tuple[Weights, ...]
     gated: bool = False
     source: Source
 
     def kv_values_per_token(self) -> int:
         """Values kept in the KV cache for one token of full attention, over all layers (keys and values)."""
-        return 2 * self.layers * self.kv_heads * self.head_dim
+        return self.layers * self.kv_values_on(1)
+
+    def kv_values_on(self, ranks: int) -> int:
+        """Values that each of *ranks* tensor-parallel ranks keeps of one token in one layer.
+
+        KV heads are split over the ranks; with more ranks than heads, each keeps a copy of one. A latent vector has
+        no heads: every rank keeps it whole.
+        """
+        if self.latent_attention is not None:
+            return self.latent_attention.kv_rank + self.latent_attention.rope_dim
+        return 2 * max(1, -(-self.kv_heads // ranks)) * self.head_dim
+
+    def attention_flops(self) -> int:
+        """Operations of one query x key pair in all heads of one layer, in a prompt: its score, and its value added."""
+        latent = self.latent_attention
+        widths = 2 * self.head_dim if latent is None else latent.query_dim + latent.value_dim
+        return 2 * self.attention_heads * widths
 
     def weights_for(self, precision: str) -> Weights | None:
         """The published weights of that precision, if any."""

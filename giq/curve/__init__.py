@@ -20,7 +20,7 @@ from giq.curve.point import (
 )
 from giq.curve.requests import NULL, OUTCOMES, Outcome, Phase, Record, Requests, Sample, TokenRule
 from giq.curve.saturation import Saturation, past_saturation, saturation
-from giq.curve.search import Finished, SearchPlan, next_load
+from giq.curve.search import Finished, Probe, SearchPlan, next_probe
 from giq.curve.server_statistics import ServerStatistics, server_statistics
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.targets import PERCENTILES, TARGET_METRICS, Target, requests_needed, thresholds
@@ -49,6 +49,7 @@ __all__ = [
     "Phase",
     "Point",
     "PointFacts",
+    "Probe",
     "Provenance",
     "Record",
     "Requests",
@@ -66,7 +67,7 @@ __all__ = [
     "curve_id",
     "implausible",
     "join",
-    "next_load",
+    "next_probe",
     "operating_point",
     "past_saturation",
     "requests_needed",

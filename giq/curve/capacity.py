@@ -13,6 +13,7 @@ from giq.curve.curve import Curve
 from giq.curve.load_axis import LoadAxis, at_rate, load_axis
 from giq.curve.point import INVALIDATING, Estimate, Point
 from giq.curve.saturation import Saturation, saturation
+from giq.curve.target_crossing import plainly_over, target_crossing
 from giq.curve.targets import Target, thresholds
 from giq.documents import Entry
 from giq.units import format_rate, format_seconds
@@ -88,11 +89,15 @@ class _Limit:
 def capacity(curve: Curve, targets: Sequence[Target], attainment: float | None = None) -> Capacity:
     """The capacity of *curve* at all *targets*; with *attainment* also that share of requests must meet them jointly.
 
-    Each target's percentile over the rates of the `load_axis` is made monotone by its running maximum, so that every
+    Of open-loop points of runs: each target's percentile over the rates (corrected for what chance offered,
+    `realised_rates`) is made the least-squares curve that never falls, and read off where it crosses the limit; points
+    near each other are pooled, and the interval is that of the curves which their own intervals allow (`crossing`).
+
+    Otherwise the percentile over the rates of the `load_axis` is made monotone by its running maximum, so that every
     lower rate meets the target too, and interpolated linearly between the last rate that meets it and the first that
-    does not; to an infinite value there is no line, and the last rate that meets it is taken. The rate never lies
-    outside the measured range nor above saturation. Its interval is read off the curves of the percentile's lower
-    and upper ends.
+    does not; to an infinite value there is no line, and the last rate that meets it is taken. The interval is read
+    off the curves of the percentile's lower and upper ends, since what is predicted errs in all points alike.
+    The rate never lies outside the measured range nor above saturation.
 
     An open-loop point that is invalid only for being past saturation ends the range like a point of infinite
     latency, if it plainly misses the target: with the lower end of its interval, or by a factor of 2 where it has
@@ -108,7 +113,7 @@ def capacity(curve: Curve, targets: Sequence[Target], attainment: float | None =
         if not len(criterion.rates):
             name = str(criterion.target) if criterion.target else f"attainment of {thresholds(targets)}"
             return Capacity(rate=None, status="no_points", reason=f"no valid point tells the {name}")
-    limits = [_limit(criterion) for criterion in criteria]
+    limits = [_crossed(curve, axis, criterion) or _limit(criterion) for criterion in criteria]
     if any(limit.rate is None for limit in limits):
         return _unmet(curve, axis, targets, next(limit for limit in limits if limit.rate is None))
     return _met(curve, axis, targets, limits)
@@ -118,7 +123,7 @@ def _of_target(curve: Curve, axis: LoadAxis, target: Target) -> _Criterion:
     rates, value = axis.values(lambda point: _part(target.value(point), "value"))
     _, lo = axis.values(lambda point: _part(target.value(point), "lo"))
     _, hi = axis.values(lambda point: _part(target.value(point), "hi"))
-    overloads = [point.offered_rps or 0.0 for point in curve.points if axis.is_open and _plainly_over(point, target)]
+    overloads = [point.offered_rps or 0.0 for point in curve.points if axis.is_open and plainly_over(point, target)]
     known = any((found := target.value(point)) is not None and found.lo is not None for point in axis.points)
     return _Criterion(target, str(target), target.seconds, rates, value, lo, hi, min(overloads, default=np.inf), known)
 
@@ -143,13 +148,20 @@ def _part(estimate: Estimate | None, end: str) -> float | None:
     return estimate.value if found is None else found
 
 
-def _plainly_over(point: Point, target: Target) -> bool:
-    """Whether an invalid open-loop point is only past saturation, and surely misses *target*."""
-    wrong = {flag for flag in point.flags if flag in INVALIDATING}
-    estimate = target.value(point)
-    if point.load_kind != "open" or not wrong or not wrong <= {"NOT_STEADY", "ERRORS"} or estimate is None:
-        return False
-    return (estimate.value / 2 if estimate.lo is None else estimate.lo) > target.seconds
+def _crossed(curve: Curve, axis: LoadAxis, criterion: _Criterion) -> _Limit | None:
+    """The limit of an open-loop curve whose points come from runs; None of any other."""
+    target = criterion.target
+    if target is None or not axis.is_open or any(point.run_id is None for point in axis.points):
+        return None
+    found = target_crossing(curve, target)
+    if found is None:
+        return None
+    if found.below:
+        return _Limit(target, criterion.name, None, None, 0.0, False)
+    if found.above:
+        highest = axis.rates[-1]
+        return _Limit(target, criterion.name, highest, highest, np.inf, True)
+    return _Limit(target, criterion.name, found.value, found.lo, found.hi, False)
 
 
 def _limit(criterion: _Criterion) -> _Limit:
@@ -208,7 +220,7 @@ def _met(curve: Curve, axis: LoadAxis, targets: Sequence[Target], limits: Sequen
     by_share = limiting is not None and limiting.target is None
     estimate = Estimate(value=rate) if by_share else _interval(rate, limits, cap, beyond)
     shares = [_missing_share(targets)(point) for point in axis.points]
-    missing = at_rate(axis.rates, shares, rate) if targets and rate >= axis.rates[0] else None
+    missing = at_rate(axis.rates, shares, rate) if targets and axis.rates[0] <= rate <= axis.rates[-1] else None
     return Capacity(
         rate=estimate,
         status="met_beyond_range" if beyond else "met",
@@ -258,7 +270,7 @@ def _unmet(curve: Curve, axis: LoadAxis, targets: Sequence[Target], limit: _Limi
     if limit.target is None:
         reason = f"at the lowest load measured, {format_rate(axis.rates[0])}, too few requests meet all targets"
         return Capacity(rate=None, status="unmet", reason=reason)
-    over = [(point.offered_rps or 0.0, point) for point in curve.points if _plainly_over(point, limit.target)]
+    over = [(point.offered_rps or 0.0, point) for point in curve.points if plainly_over(point, limit.target)]
     placed = sorted([*over, *zip(axis.rates, axis.points, strict=True)], key=lambda pair: (pair[0], pair[1].point_id))
     rate, point = next(pair for pair in placed if _excess(pair[1], limit.target) > 1)
     worst = max(targets, key=lambda target: _excess(point, target))

@@ -67,21 +67,21 @@ def _refuse_difference(left: Curve, right: Curve) -> None:
     for name in ("config", "workload"):
         ours, theirs = getattr(left, name), getattr(right, name)
         if ours.canonical() != theirs.canonical():
-            raise IncompatibleError(*_first_difference(name, ours, theirs))
+            raise IncompatibleError(*first_difference(name, ours, theirs))
 
 
-def _first_difference(path: str, left: object, right: object) -> tuple[str, object, object]:
+def first_difference(path: str, left: object, right: object) -> tuple[str, object, object]:
     """The innermost field in which two values differ, with both values."""
     if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
         for index, (one, other) in enumerate(zip(left, right, strict=True)):
             if one != other:
-                return _first_difference(f"{path}[{index}]", one, other)
+                return first_difference(f"{path}[{index}]", one, other)
     fields = getattr(left, "__struct_fields__", ())
     if type(left) is type(right):
         for field in fields:
             one, other = getattr(left, field), getattr(right, field)
             if one != other:
-                return _first_difference(f"{path}.{field}", one, other)
+                return first_difference(f"{path}.{field}", one, other)
     return path, left, right
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from giq.curve.intervals import MOST_BATCHES
 from giq.curve.point import Estimate
 from giq.curve.requests import NULL, Requests
+from giq.curve.stays import Stays
 from giq.curve.trend import slope
 from giq.units import NS_PER_S
 
@@ -51,13 +52,25 @@ def in_flight(requests: Requests) -> InFlight:
     """The sweep over all sends and ends; a request without a known end stays until the last time known."""
     ended = np.maximum(requests.end_ns, np.maximum(requests.last_token_ns, requests.first_token_ns))
     latest = max(int(ended.max(initial=0)), int(requests.sent_ns.max(initial=0)))
-    ended = np.where(requests.end_ns == NULL, latest, np.maximum(requests.end_ns, requests.sent_ns))
-    times = np.concatenate([requests.sent_ns, ended])
-    steps = np.repeat([1, -1], len(requests))
+    return _sweep(requests.sent_ns, np.where(requests.end_ns == NULL, latest, requests.end_ns))
+
+
+def alive(stays: Stays) -> InFlight:
+    """The same of stays: of conversations those that have begun and not ended."""
+    latest = max(int(stays.end_ns.max(initial=0)), int(stays.sent_ns.max(initial=0)))
+    return _sweep(stays.sent_ns, np.where(stays.end_ns == NULL, latest, stays.end_ns))
+
+
+def _sweep(begun_ns: NDArray[np.int64], ended_ns: NDArray[np.int64]) -> InFlight:
+    times = np.concatenate([begun_ns, np.maximum(begun_ns, ended_ns)])
     order = np.argsort(times, kind="stable")
-    times, number = times[order], np.cumsum(steps[order])
-    area = np.concatenate([[0.0], np.cumsum(number[:-1] * np.diff(times).astype(np.float64))])
-    return InFlight(times, area[: len(times)])
+    times = times[order]
+    number = np.cumsum(np.where(order < len(begun_ns), np.int8(1), np.int8(-1)), dtype=np.int32)
+    del order  # of a million requests each is megabytes
+    area = np.zeros(len(times))
+    np.subtract(times[1:], times[:-1], out=area[1:], casting="unsafe")
+    area[1:] *= number[:-1]
+    return InFlight(times, np.cumsum(area, out=area))
 
 
 def grows(trend: Estimate | None, mean: float, span_s: float) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from giq.curve.point import Distribution, Estimate
+from giq.curve.requests import Requests
+from giq.units import NS_PER_S
 
 MOST_BATCHES = 20
 _FEWEST_BATCHES = 8
@@ -19,6 +23,7 @@ _RESAMPLES = 400
 _RANKS = 2048
 _TAIL = 0.05
 _BEYOND = 5
+_MOST_CORRELATED = 0.8
 _STANDARD = NormalDist()
 
 
@@ -39,34 +44,116 @@ def batch_labels(n: int, count: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """One metric's values over a point's requests, sorted, each with its batch; infinite ones only counted.
+    """One metric's values over a point's requests, sorted, and how they are shared out among the batches.
 
-    `finite` is float64, ascending; `batch` (intp) is parallel to it; `infinite` (int64) counts by batch.
+    `finite` holds the finite ones, ascending, in 1/`per_second` s (integers stay integers: there may be millions);
+    `infinite` (int64) only counts by batch. `ranks` are places in `finite`, evenly spaced and at most _RANKS of them;
+    `within` (int64, batches by ranks) counts each batch's values up to that place, and `sums` (float64) adds them up.
     """
 
-    finite: NDArray[np.float64]
-    batch: NDArray[np.intp]
+    finite: NDArray[Any]
+    per_second: int
     infinite: NDArray[np.int64]
+    ranks: NDArray[np.intp]
+    within: NDArray[np.int64]
+    sums: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.finite) + int(self.infinite.sum())
 
     def order_statistic(self, percent: int) -> float:
-        """The smallest value that at least *percent* % of all values do not exceed (the inverted CDF).
+        """The smallest value that at least *percent* % of all values do not exceed (the inverted CDF), in seconds.
 
         No interpolation: a target holds for this value if and only if that share of requests meets it, and an
         infinite value stays infinite.
         """
         rank = max(1, -(-percent * len(self) // 100))
-        return float(self.finite[rank - 1]) if rank <= len(self.finite) else math.inf
+        return float(self.finite[rank - 1] / self.per_second) if rank <= len(self.finite) else math.inf
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many finite values each batch has."""
+        return self.within[:, -1] if len(self.finite) else np.zeros(len(self.infinite), dtype=np.int64)
+
+    @property
+    def at_ranks(self) -> NDArray[np.float64]:
+        """The values at `ranks`, in seconds."""
+        found: NDArray[np.float64] = self.finite[self.ranks] / self.per_second
+        return found
+
+    def correlation(self, value: float) -> float:
+        """How alike neighbouring batches are: the lag-1 correlation of their shares above *value*, 0 to 0.8.
+
+        Corrected for its bias of about -(1 + 4 r) / n in short series (Kendall, Biometrika 41, 1954).
+        """
+        n = len(self.infinite)
+        rank = int(np.searchsorted(self.at_ranks, value, side="right")) - 1
+        within = self.within[:, rank] if rank >= 0 else np.zeros(n, dtype=np.int64)
+        above = 1 - within / np.maximum(self.counts + self.infinite, 1)
+        deviation = above - above.mean()
+        squares = float(deviation @ deviation)
+        if squares <= 0 or n < _FEWEST_BATCHES:
+            return 0.0
+        raw = float(deviation[:-1] @ deviation[1:]) / squares
+        return min(max((n * raw + 1) / (n - 4), 0.0), _MOST_CORRELATED)
+
+
+def _widened(estimate: Estimate, correlation: float) -> Estimate:
+    """*estimate* for batches that are alike: the variance of a mean grows by (1 + r) / (1 - r) (see `trend.slope`)."""
+    if estimate.lo is None or estimate.hi is None or correlation <= 0:
+        return estimate
+    value, wider = estimate.value, math.sqrt((1 + correlation) / (1 - correlation))
+    if not (estimate.lo > 0 and math.isfinite(estimate.hi)):
+        return estimate
+    return Estimate(value=value, lo=value * (estimate.lo / value) ** wider, hi=value * (estimate.hi / value) ** wider)
 
 
 def pool(values: NDArray[np.float64], batch: NDArray[np.intp], more_infinite: NDArray[np.int64]) -> Pool:
     """The pool of *values* (NaN: undefined, left out) with *more_infinite* infinite ones added to each batch."""
     finite = np.isfinite(values)
-    order = np.argsort(values[finite], kind="stable")
-    infinite = np.bincount(batch[np.isposinf(values)], minlength=len(more_infinite))
-    return Pool(values[finite][order], batch[finite][order], infinite + more_infinite)
+    infinite = np.bincount(batch[np.isposinf(values)], minlength=len(more_infinite)) + more_infinite
+    kept, of = values[finite], batch[finite]
+    return _pooled(np.sort(kept), 1, infinite, [(kept, of)])
+
+
+def pool_of_gaps(requests: Requests, batch: NDArray[np.int8], infinite: NDArray[np.int64]) -> Pool:
+    """The pool of all token gaps of the requests that have a *batch* (-1: none), with *infinite* ones by batch."""
+    least, most = (int(end(initial=0)) for end in (requests.gaps_ns.min, requests.gaps_ns.max))
+    held = np.int64 if least < 0 else np.min_scalar_type(most)
+    finite = np.empty(int(np.diff(requests.gap_offsets)[batch >= 0].sum()), dtype=held)
+    at = 0
+    for values, _ in _gaps(requests, batch):
+        finite[at : at + len(values)] = values
+        at += len(values)
+    finite.sort()
+    return _pooled(finite, NS_PER_S, infinite, _gaps(requests, batch))
+
+
+def _gaps(requests: Requests, batch: NDArray[np.int8]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """The gaps that `pool_of_gaps` takes and the batches of each, a part at a time."""
+    at = 0
+    for part in requests.parts():
+        of = np.repeat(batch[at : at + len(part)], np.diff(part.gap_offsets))
+        at += len(part)
+        yield part.gaps_ns[of >= 0], of[of >= 0]
+
+
+def _pooled(
+    finite: NDArray[Any],
+    per_second: int,
+    infinite: NDArray[np.int64],
+    parts: Iterable[tuple[NDArray[Any], NDArray[Any]]],
+) -> Pool:
+    """A pool of sorted values, which come again in *parts* with the batches of each."""
+    n, batches = len(finite), len(infinite)
+    ranks = np.unique(np.linspace(0, max(n - 1, 0), min(n, _RANKS)).astype(np.intp))
+    cells = np.zeros((batches, len(ranks)), dtype=np.int64)
+    sums = np.zeros(batches)
+    for values, batch in parts:
+        cell = np.searchsorted(finite[ranks], values)
+        cells += np.bincount(batch.astype(np.intp) * len(ranks) + cell, minlength=cells.size).reshape(cells.shape)
+        sums += np.bincount(batch, values, minlength=batches)
+    return Pool(finite, per_second, infinite, ranks, np.cumsum(cells, axis=1), sums / per_second)
 
 
 def distribution(pooled: Pool, *, intervals: bool, grid: bool) -> Distribution:
@@ -83,8 +170,9 @@ def distribution(pooled: Pool, *, intervals: bool, grid: bool) -> Distribution:
     for percent in (50, 90, 95, 99):
         value = pooled.order_statistic(percent)
         enough = n * min(percent, 100 - percent) >= 100 * _BEYOND
-        percentiles[f"p{percent}"] = _estimate(value, drawn.order_statistics(percent) if drawn and enough else None)
-    mean = float(pooled.finite.mean()) if len(pooled.finite) else None
+        found = drawn.order_statistics(percent) if drawn and enough else None
+        percentiles[f"p{percent}"] = _widened(_estimate(value, found), pooled.correlation(value) if drawn else 0.0)
+    mean = float(pooled.finite.mean() / pooled.per_second) if len(pooled.finite) else None
     return Distribution(
         mean=None if mean is None else _estimate(mean, drawn.means() if drawn else None),
         quantiles=_grid(pooled) if grid else None,
@@ -114,31 +202,24 @@ class _Resampled:
     """
 
     def __init__(self, pooled: Pool) -> None:
-        n, batches = len(pooled.finite), len(pooled.infinite)
         self._pool = pooled
-        self._weights = _weights(batches)
-        self._ranks = np.unique(np.linspace(0, max(n - 1, 0), min(n, _RANKS)).astype(np.intp))
-        cell = np.searchsorted(self._ranks, np.arange(n))
-        by_cell = np.bincount(pooled.batch * len(self._ranks) + cell, minlength=batches * len(self._ranks))
-        counts = np.cumsum(by_cell.reshape(batches, -1), axis=1)
-        self._finite = counts[:, -1] if n else np.zeros(batches, dtype=np.int64)
-        self._total = self._weights @ (self._finite + pooled.infinite)
-        self._below = self._weights @ counts.astype(np.float64)
+        self._weights = _weights(len(pooled.infinite))
+        self._total = self._weights @ (pooled.counts + pooled.infinite)
+        self._below = self._weights @ pooled.within.astype(np.float64)
 
     def order_statistics(self, percent: int) -> NDArray[np.float64]:
         """The percentile of each draw, infinite where it falls on an infinite value."""
         rank = np.maximum(np.ceil(percent * self._total / 100), 1)
         found = (self._below < rank[:, None]).sum(axis=1)
-        seen: NDArray[np.float64] = np.append(self._pool.finite[self._ranks], math.inf)[found]
+        seen: NDArray[np.float64] = np.append(self._pool.at_ranks, math.inf)[found]
         return seen
 
     def means(self) -> NDArray[np.float64] | None:
         """The mean of the finite values of each draw; None if a draw has none."""
-        sums = np.bincount(self._pool.batch, self._pool.finite, minlength=len(self._finite))
-        counts = self._weights @ self._finite.astype(np.float64)
+        counts = self._weights @ self._pool.counts.astype(np.float64)
         if counts.min() <= 0:
             return None
-        drawn: NDArray[np.float64] = (self._weights @ sums) / counts
+        drawn: NDArray[np.float64] = (self._weights @ self._pool.sums) / counts
         return drawn
 
 

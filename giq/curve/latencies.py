@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from giq.curve.requests import NULL, Requests
+from giq.curve.requests import NULL, Counts, Requests
 from giq.curve.targets import Target
 from giq.units import NS_PER_S
 
 Seconds = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
 class Latencies:
     """Seconds per request (float64): infinite for one that did not succeed, NaN where undefined.
 
@@ -23,40 +21,68 @@ class Latencies:
     latency_scheduled = end - scheduled; tpot = (latency - ttft) / (output tokens - 1), undefined below 2;
     ntpot = latency / output tokens, undefined without any; schedule_delay = sent - scheduled, of failed
     requests too. A request that succeeded without a token has an infinite TTFT: no token ever came.
+
+    Each is made when it is asked for: of a million requests not all seven should be in memory at once.
     """
 
-    ttft: Seconds
-    ttft_scheduled: Seconds
-    tpot: Seconds
-    ntpot: Seconds
-    latency: Seconds
-    latency_scheduled: Seconds
-    schedule_delay: Seconds
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+        self._came = requests.ok & (requests.first_token_ns != NULL)
+        self._ended = np.where(requests.end_ns == NULL, requests.last_token_ns, requests.end_ns)
+        self._done = requests.ok & (self._ended != NULL)
+
+    @property
+    def ttft(self) -> Seconds:
+        """From sent to the first token."""
+        return _seconds(self._requests.first_token_ns - self._requests.sent_ns, self._came)
+
+    @property
+    def ttft_scheduled(self) -> Seconds:
+        """From scheduled to the first token."""
+        return _seconds(self._requests.first_token_ns - self._requests.scheduled_ns, self._came)
+
+    @property
+    def tpot(self) -> Seconds:
+        """Per output token after the first."""
+        decoding = _seconds(self._ended - self._requests.first_token_ns, self._came & self._done)
+        return _per_token(decoding, output_counts(self._requests) - 1, self._requests.ok)
+
+    @property
+    def ntpot(self) -> Seconds:
+        """Latency per output token."""
+        return _per_token(self.latency, output_counts(self._requests), self._requests.ok)
+
+    @property
+    def latency(self) -> Seconds:
+        """From sent to the end."""
+        return _seconds(self._ended - self._requests.sent_ns, self._done)
+
+    @property
+    def latency_scheduled(self) -> Seconds:
+        """From scheduled to the end."""
+        return _seconds(self._ended - self._requests.scheduled_ns, self._done)
+
+    @property
+    def schedule_delay(self) -> Seconds:
+        """From scheduled to sent."""
+        delays: Seconds = (self._requests.sent_ns - self._requests.scheduled_ns) / NS_PER_S
+        return delays
 
 
 def latencies(requests: Requests) -> Latencies:
     """The latencies of *requests*, in their order."""
-    came = requests.ok & (requests.first_token_ns != NULL)
-    ended = np.where(requests.end_ns == NULL, requests.last_token_ns, requests.end_ns)
-    done = requests.ok & (ended != NULL)
-    tokens = output_counts(requests)
-    ttft = _seconds(requests.first_token_ns - requests.sent_ns, came)
-    latency = _seconds(ended - requests.sent_ns, done)
-    decoding = _seconds(ended - requests.first_token_ns, came & done)
-    return Latencies(
-        ttft=ttft,
-        ttft_scheduled=_seconds(requests.first_token_ns - requests.scheduled_ns, came),
-        tpot=_per_token(decoding, tokens - 1, requests.ok),
-        ntpot=_per_token(latency, tokens, requests.ok),
-        latency=latency,
-        latency_scheduled=_seconds(ended - requests.scheduled_ns, done),
-        schedule_delay=(requests.sent_ns - requests.scheduled_ns) / NS_PER_S,
-    )
+    return Latencies(requests)
 
 
-def output_counts(requests: Requests) -> NDArray[np.int64]:
+def output_counts(requests: Requests) -> Counts:
     """Output tokens of each request: the server's count; without it the tokens in its chunks, or its chunks."""
-    cumulated = np.concatenate([[0], np.cumsum(requests.chunk_tokens)])
+    if (requests.output_tokens != NULL).all():
+        return requests.output_tokens
+    return np.concatenate([_output_counts(part) for part in requests.parts()])
+
+
+def _output_counts(requests: Requests) -> Counts:
+    cumulated = np.concatenate([[0], np.cumsum(requests.chunk_tokens, dtype=np.int64)])
     in_chunks = np.diff(cumulated[requests.chunk_offsets])
     chunks = np.where(requests.first_token_ns == NULL, 0, np.diff(requests.gap_offsets) + 1)
     counted = np.where(np.diff(requests.chunk_offsets) > 0, in_chunks, chunks)
@@ -91,7 +117,7 @@ def _seconds(elapsed_ns: NDArray[np.int64], known: NDArray[np.bool_]) -> Seconds
     return np.where(known, elapsed_ns / NS_PER_S, np.inf)
 
 
-def _per_token(elapsed: Seconds, tokens: NDArray[np.int64], ok: NDArray[np.bool_]) -> Seconds:
+def _per_token(elapsed: Seconds, tokens: Counts, ok: NDArray[np.bool_]) -> Seconds:
     """*elapsed* per token; of a request that succeeded undefined without any, of one that failed infinite."""
     share = elapsed / np.maximum(tokens, 1)
     return np.where(ok & (tokens < 1), np.nan, share)

@@ -72,6 +72,7 @@ class Point(Entry, frozen=True, kw_only=True):
     """One load point (one row of SCHEMA.md's table `points`, without the columns copied from its curve).
 
     Rates are per deployment unit and per second, times in seconds, tokens per second as received in the window.
+    `work_rps` and `prompt_share` are those of `giq.curve.work` and hold where the server always had work.
     """
 
     point_id: str
@@ -110,6 +111,8 @@ class Point(Entry, frozen=True, kw_only=True):
     kv_usage_max: float | None = None
     preemptions: float | None = None
     prefix_hit_share: float | None = None
+    work_rps: Estimate | None = None
+    prompt_share: float | None = None
     accelerator_seconds: float
     rtt_s: float | None = None
     client_error_s: float | None = None

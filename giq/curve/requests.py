@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ Phase = Literal["warmup", "measure", "drain"]
 Outcome = Literal["ok", "http_error", "stream_error", "timeout", "refused", "cut_off", "cancelled"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "http_error", "stream_error", "timeout", "refused", "cut_off", "cancelled")
 TokenRule = Literal["usage", "token_ids", "content"]
+
+_TOKENS_AT_ONCE = 500_000
+
+Counts = NDArray[np.integer[Any]]
 
 NULL = -1
 """Stands for an unknown time or count in the integer columns of `Requests`."""
@@ -79,11 +84,13 @@ class Sample(Entry, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """The columns of one load point's records that summaries need; int64 unless said, NULL where unknown.
+    """The columns of one load point's records that summaries need; times int64, NULL where unknown.
 
-    `ok` (bool) tells success, `outcome` (int8) indexes OUTCOMES. `gaps_ns` holds all token gaps one request
+    Token counts are integers of any size: int32 from records, uint16 in `chunk_tokens`. `ok` (bool) tells success,
+    `outcome` (int8) indexes OUTCOMES. `gaps_ns` holds all token gaps one request
     after the other; request i owns `gaps_ns[gap_offsets[i]:gap_offsets[i + 1]]`; `chunk_tokens` is parallel to
     the token-carrying chunks of each request (one more than its gaps) with its own offsets, empty where unknown.
+    `session_id` tells which requests are turns of one conversation; None where there are none.
     """
 
     request_id: NDArray[np.int64]
@@ -94,15 +101,16 @@ class Requests:
     last_token_ns: NDArray[np.int64]
     end_ns: NDArray[np.int64]
     outcome: NDArray[np.int8]
-    requested_input_tokens: NDArray[np.int64]
-    requested_output_tokens: NDArray[np.int64]
-    input_tokens: NDArray[np.int64]
-    cached_tokens: NDArray[np.int64]
-    output_tokens: NDArray[np.int64]
+    requested_input_tokens: Counts
+    requested_output_tokens: Counts
+    input_tokens: Counts
+    cached_tokens: Counts
+    output_tokens: Counts
     gaps_ns: NDArray[np.int64]
     gap_offsets: NDArray[np.int64]
-    chunk_tokens: NDArray[np.int64]
+    chunk_tokens: Counts
     chunk_offsets: NDArray[np.int64]
+    session_id: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.request_id)
@@ -111,6 +119,24 @@ class Requests:
     def ok(self) -> NDArray[np.bool_]:
         """Which requests succeeded."""
         return np.equal(self.outcome, OUTCOMES.index("ok"))
+
+    def parts(self) -> Iterator[Requests]:
+        """All requests, a stretch of consecutive ones at a time: arrays as long as its tokens stay small."""
+        load = self.gap_offsets + np.arange(len(self) + 1)
+        edges = np.searchsorted(load, np.arange(0, load[-1], _TOKENS_AT_ONCE))
+        for first, last in pairwise([*np.unique(edges).tolist(), len(self)]):
+            yield self._part(first, last)
+
+    def _part(self, first: int, last: int) -> Requests:
+        """Views of the requests from *first* to before *last*."""
+        gaps, chunks = self.gap_offsets[first : last + 1], self.chunk_offsets[first : last + 1]
+        whole = {"gaps_ns": self.gaps_ns[gaps[0] : gaps[-1]], "chunk_tokens": self.chunk_tokens[chunks[0] : chunks[-1]]}
+        offsets = {"gap_offsets": gaps - gaps[0], "chunk_offsets": chunks - chunks[0]}
+        rows = {field.name: getattr(self, field.name) for field in fields(self)}
+        sliced: dict[str, Any] = {
+            name: None if column is None else column[first:last] for name, column in rows.items()
+        }  # fmt: skip
+        return Requests(**(sliced | whole | offsets))
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Requests:
@@ -126,20 +152,30 @@ class Requests:
             last_token_ns=_ints(record.last_token_ns for record in records),
             end_ns=_ints(record.end_ns for record in records),
             outcome=np.array([OUTCOMES.index(record.outcome) for record in records], dtype=np.int8),
-            requested_input_tokens=_ints(record.requested_input_tokens for record in records),
-            requested_output_tokens=_ints(record.requested_output_tokens for record in records),
-            input_tokens=_ints(record.input_tokens for record in records),
-            cached_tokens=_ints(record.cached_tokens for record in records),
-            output_tokens=_ints(record.output_tokens for record in records),
+            requested_input_tokens=_lengths(record.requested_input_tokens for record in records),
+            requested_output_tokens=_lengths(record.requested_output_tokens for record in records),
+            input_tokens=_lengths(record.input_tokens for record in records),
+            cached_tokens=_lengths(record.cached_tokens for record in records),
+            output_tokens=_lengths(record.output_tokens for record in records),
             gaps_ns=_flat(gaps),
             gap_offsets=_offsets(gaps),
-            chunk_tokens=_flat(chunks),
+            chunk_tokens=_flat(chunks).astype(np.uint16),
             chunk_offsets=_offsets(chunks),
+            session_id=sessions_or_none(_ints(record.session_id for record in records)),
         )
+
+
+def sessions_or_none(session_id: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """*session_id* as `Requests` has it: None where no request has one."""
+    return session_id if (session_id != NULL).any() else None
 
 
 def _ints(values: Iterable[int | None]) -> NDArray[np.int64]:
     return np.array([NULL if value is None else value for value in values], dtype=np.int64)
+
+
+def _lengths(values: Iterable[int | None]) -> NDArray[np.int32]:
+    return _ints(values).astype(np.int32)
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:

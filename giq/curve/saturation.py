@@ -18,6 +18,8 @@ PLATEAU_GAIN = 0.05
 
 _OVERLOADED = {"NOT_STEADY", "ERRORS", "TOO_FEW"}
 _LEAST_STEP = 1.25
+_WAITING_SHARE = 0.05
+_LEAST_DOUBT = 0.01
 _Z90 = 1.645
 
 
@@ -36,31 +38,39 @@ class Saturation(Entry, frozen=True, kw_only=True):
 def saturation(curve: Curve) -> Saturation:
     """The saturation point, estimated from the plateau of completions.
 
-    On the plateau are open-loop points `past_saturation`, and closed-loop rungs from the first doubling of
-    concurrency on that completed less than 5 % more. Those within 5 % of the best of them are pooled (overload can
-    lower completions, and the best alone would be the luckiest). The interval is that of a Poisson count of all
-    their completions (wide for requests of equal length), or, where that is wider, of the growth of in-flight: what is
-    not completed piles up. The rate is not below what a valid open-loop point kept up with.
+    On the plateau are open-loop points `past_saturation`, closed-loop rungs `backlogged`, and those from the first
+    doubling of concurrency on that completed less than 5 % more. Those within 5 % of the best of them are pooled
+    (overload can lower completions, and the best alone would be the luckiest), by what their work amounts to at the
+    law's mean lengths (`giq.curve.work`). Where that is unknown, by their completions, with the interval of a Poisson
+    count of them, or, where that is wider, of the growth of in-flight: what is not completed piles up. The rate is not
+    below what a valid open-loop point kept up with.
 
     An unsteady point, one with errors or one with few requests counts here, since its completions are real; one
-    whose client was late or whose counters disagree does not.
+    whose client was late or whose counters disagree does not. A ramp holds no rate: nothing is read off it.
     """
-    plateau = [point for point in curve.points if past_saturation(point) and not _spoilt(point)]
-    plateau += _plateau_rungs(curve.points)
+    if not curve.workload.arrival.is_steady:
+        return Saturation(rate=None, reached=False, reason=f"not told by {curve.workload.arrival}, which holds no rate")
+    plateau = plateau_points(curve)
     if not plateau:
         return _not_reached([stable_rate(point) for point in curve.valid_points])
-    best = max(point.achieved_rps for point in plateau)
-    pooled = [point for point in plateau if point.achieved_rps >= (1 - PLATEAU_GAIN) * best]
-    window_s = sum(point.window_s for point in pooled)
-    completed = sum(point.achieved_rps * point.window_s for point in pooled)
-    rate = completed / window_s if window_s > 0 else best
-    below, above = _doubt(pooled)
-    width = rate * _Z90 / math.sqrt(completed) if completed > 0 else rate
+    best = max(_completions(point).value for point in plateau)
+    pooled = [point for point in plateau if _completions(point).value >= (1 - PLATEAU_GAIN) * best]
+    rate, width = _mean([_completions(point) for point in pooled], [point.window_s for point in pooled])
+    below, above = _doubt([point for point in pooled if point.work_rps is None])
     kept_up = [min(point.achieved_rps, stable_rate(point)) for point in curve.valid_points if point.load_kind == "open"]
     value = max([rate, *kept_up])
     lo, hi = max(rate - max(width, below), 0.0), max(rate + max(width, above), value)
     estimate = Estimate(value=value, lo=lo, hi=hi)
     return Saturation(rate=estimate, reached=True, reason=f"completions level off at {format_rate(value)}")
+
+
+def plateau_points(curve: Curve) -> list[Point]:
+    """The points at which the server always had work and their completions can be believed."""
+    rungs = _plateau_rungs(curve.points)
+    if curve.workload.conversation is not None:  # overload leaves conversations at their first, shortest turns
+        return rungs
+    over = [point for point in curve.points if past_saturation(point) and not _spoilt(point)]
+    return over + rungs
 
 
 def past_saturation(point: Point) -> bool:
@@ -76,6 +86,12 @@ def past_saturation(point: Point) -> bool:
     return point.achieved_rps < KEPT_UP * point.offered_rps and (rises or "ERRORS" in point.flags)
 
 
+def backlogged(point: Point) -> bool:
+    """Whether requests of a closed-loop point waited for a place on the server all the time, as its own metrics say."""
+    waiting, slots = point.waiting_mean, point.concurrency
+    return point.load_kind == "closed" and waiting is not None and waiting >= max(1.0, _WAITING_SHARE * (slots or 0.0))
+
+
 def stable_rate(point: Point) -> float:
     """The rate that a valid point proves stable: what was offered (closed loop: completed)."""
     return point.achieved_rps if point.load_kind == "closed" or point.offered_rps is None else point.offered_rps
@@ -87,6 +103,25 @@ def gain_per_doubling(lower: Point, upper: Point) -> float:
     if lower.achieved_rps <= 0 or upper.achieved_rps <= 0:
         return math.inf if upper.achieved_rps > 0 else -1.0
     return float((upper.achieved_rps / lower.achieved_rps) ** (1 / doublings) - 1)
+
+
+def _completions(point: Point) -> Estimate:
+    """What a point with work all the time completed per second, at the law's mean lengths where they are known."""
+    if point.work_rps is not None and point.work_rps.lo is not None:
+        return point.work_rps
+    counted = point.achieved_rps * point.window_s
+    width = point.achieved_rps * (_Z90 / math.sqrt(counted) if counted > 0 else 1.0)
+    return Estimate(value=point.achieved_rps, lo=point.achieved_rps - width, hi=point.achieved_rps + width)
+
+
+def _mean(found: Sequence[Estimate], weights: Sequence[float]) -> tuple[float, float]:
+    """The weighted mean of independent estimates, and half the width of its 90 % interval (at least 1 %)."""
+    total = sum(weights)
+    if total <= 0:
+        return max(one.value for one in found), max(one.value for one in found)
+    value = sum(weight * one.value for weight, one in zip(weights, found, strict=True)) / total
+    halves = [weight * ((one.hi or one.value) - one.value) / total for weight, one in zip(weights, found, strict=True)]
+    return value, max(math.hypot(*halves), _LEAST_DOUBT * value)
 
 
 def _doubt(pooled: Sequence[Point]) -> tuple[float, float]:
@@ -105,6 +140,9 @@ def _plateau_rungs(points: Sequence[Point]) -> list[Point]:
         (point for point in points if point.load_kind == "closed" and point.concurrency and not _spoilt(point)),
         key=lambda point: (point.concurrency or 0.0, point.achieved_rps, point.point_id),
     )
+    full = [point for point in rungs if backlogged(point)]
+    if full:
+        return full
     for place, (lower, upper) in enumerate(pairwise(rungs)):
         apart = (upper.concurrency or 0.0) >= _LEAST_STEP * (lower.concurrency or 0.0)
         if apart and lower.achieved_rps > 0 and gain_per_doubling(lower, upper) < PLATEAU_GAIN:

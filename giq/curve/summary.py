@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from giq.curve.in_flight import falls_behind, in_flight
-from giq.curve.intervals import batch_count, batch_labels, distribution, pool
+from giq.curve.intervals import batch_count, batch_labels, distribution, pool, pool_of_gaps
 from giq.curve.latencies import latencies, meeting
 from giq.curve.point import GRID_METRICS, Attainment, Distribution, Estimate, Point, Provenance
 from giq.curve.requests import NULL, Requests
@@ -17,7 +17,7 @@ from giq.curve.server_statistics import ServerStatistics
 from giq.curve.targets import Target, requests_needed, thresholds
 from giq.curve.throughput import input_counts, input_tokens_in, output_tokens_in
 from giq.curve.window import Window
-from giq.units import NS_PER_S
+from giq.curve.work import work_done
 from giq.workload.workload import Load, OpenLoad
 
 _LARGE_SHARE = 0.01
@@ -30,7 +30,8 @@ class PointFacts:
     """What is known of a load point beside its records.
 
     `flags` are those found while loading or profiling, kept beside those found here. `elapsed_s` is the length of the
-    whole point with warm-up and drain: it times `accelerators_total` is what the point cost.
+    whole point with warm-up and drain: it times `accelerators_total` is what the point cost. `mean_lengths` are those
+    of the law that prompts and outputs were drawn from, in tokens; None where it is not known.
     """
 
     point_id: str
@@ -45,6 +46,7 @@ class PointFacts:
     rtt_s: float | None = None
     client_error_s: float | None = None
     flags: tuple[str, ...] = ()
+    mean_lengths: tuple[float, float] | None = None
 
 
 def summarise(requests: Requests, facts: PointFacts) -> Point:
@@ -79,10 +81,8 @@ class _Summary:
 
     def point(self) -> Point:
         load, facts, n = self.facts.load, self.facts, len(self.chosen)
-        swept = in_flight(self.requests)
-        in_flight_mean = swept.mean(self.window.start_ns, self.window.end_ns)
         is_open = isinstance(load, OpenLoad)
-        slope = swept.slope(self.window.start_ns, self.window.end_ns) if is_open else None
+        in_flight_mean, slope = self.in_flight()
         received = self.per_second(output_tokens_in(self.requests, self.window))
         read = self.per_second(input_tokens_in(self.requests, self.window))
         return Point(
@@ -107,10 +107,18 @@ class _Summary:
             rtt_s=facts.rtt_s,
             client_error_s=facts.client_error_s,
             flags=self.flags(slope, in_flight_mean),
+            **self.work(),
             **self.lengths(),
             **self.distributions(),
             **_fields(facts.server),
         )
+
+    def in_flight(self) -> tuple[float, Estimate | None]:
+        """The mean number in flight over the window, and in open loop its slope."""
+        swept = in_flight(self.requests)
+        start_ns, end_ns = self.window.start_ns, self.window.end_ns
+        is_open = isinstance(self.facts.load, OpenLoad)
+        return swept.mean(start_ns, end_ns), swept.slope(start_ns, end_ns) if is_open else None
 
     def per_second(self, count: int) -> float:
         return count / self.window.seconds if self.window.seconds > 0 else 0.0
@@ -133,15 +141,13 @@ class _Summary:
     def itl(self) -> Distribution:
         """The pooled gaps; what failed requests still owed is infinite."""
         counts = np.diff(self.requests.gap_offsets)[self.chosen]
-        label = np.zeros(len(self.requests), dtype=np.intp) - 1
+        label = np.full(len(self.requests), -1, dtype=np.int8)
         label[self.chosen] = self.labels
-        of_gap = np.repeat(label, np.diff(self.requests.gap_offsets))
-        measured = of_gap >= 0
         asked = self.requests.requested_output_tokens[self.chosen] - 1
         owed = np.where(self.ok | (asked < 1), 0, np.maximum(asked - counts, 1))
         infinite = np.bincount(self.labels, owed, minlength=self.batches or 1).astype(np.int64)
-        gaps = self.requests.gaps_ns[measured] / NS_PER_S
-        return distribution(pool(gaps, of_gap[measured], infinite), intervals=self.batches is not None, grid=True)
+        pooled = pool_of_gaps(self.requests, label, infinite)
+        return distribution(pooled, intervals=self.batches is not None, grid=True)
 
     def attainment(self) -> tuple[Attainment, ...]:
         """The share of measured requests that meet all targets, and each of several."""
@@ -162,6 +168,12 @@ class _Summary:
                 )
             )
         return tuple(found)
+
+    def work(self) -> dict[str, Any]:
+        """What the window's tokens amount to, for a server that always had work."""
+        known = self.facts.mean_lengths
+        done = None if known is None else work_done(self.requests, self.window, known)
+        return {} if done is None else {"work_rps": done.rate, "prompt_share": done.prompt_share}
 
     def lengths(self) -> dict[str, Any]:
         """Means and p90 of the measured requests' lengths: the server's counts, of failed ones what was asked for."""

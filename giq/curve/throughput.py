@@ -16,6 +16,10 @@ def output_tokens_in(requests: Requests, window: Window) -> int:
     A chunk's tokens are received when it came. Where a request's tokens per chunk are unknown each chunk has
     one and the last also the remainder of the server's count (fewer tokens than chunks: the last have none).
     """
+    return sum(_received(part, window) for part in requests.parts())
+
+
+def _received(requests: Requests, window: Window) -> int:
     chunks = np.where(requests.first_token_ns == NULL, 0, np.diff(requests.gap_offsets) + 1)
     owner = np.repeat(np.arange(len(requests)), chunks)
     number = np.arange(len(owner)) - np.repeat(np.cumsum(chunks) - chunks, chunks)

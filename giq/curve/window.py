@@ -8,16 +8,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from giq.curve.in_flight import InFlight, falls_behind, grows, in_flight
+from giq.curve.in_flight import InFlight, alive, falls_behind, grows, in_flight
 from giq.curve.intervals import MOST_BATCHES, batch_labels
 from giq.curve.requests import NULL, Requests
+from giq.curve.stays import Stays
 from giq.curve.trend import slope, truncation
-from giq.units import NS_PER_S
-from giq.workload.workload import ClosedLoad, Load
+from giq.units import NS_PER_S, format_span
+from giq.workload.workload import Arrival, ClosedLoad, Load, OpenLoad
 
 PHASES: tuple[Literal["warmup", "measure", "drain"], ...] = ("warmup", "measure", "drain")
 _FEWEST = 20
 _MOST_BINS = 500
+_LEAST_LIVES = 2.0
+_LARGEST_DRAIN = 3
+_LIFETIMES = 2
 
 
 @dataclass(frozen=True)
@@ -53,59 +57,93 @@ class Window:
         return (times_ns >= self.start_ns) & (times_ns < self.end_ns)
 
 
-def choose_window(requests: Requests, load: Load) -> Window:
-    """The window of a load point, from its own records.
+def choose_window(requests: Requests, load: Load, arrival: Arrival | None = None) -> Window:
+    """The window of a load point, from its own records; *arrival* is the workload's law (Poisson when None).
 
     Open loop: it begins when the number in flight has reached its level (MSER-5 on its time means, and not
-    before one median latency has passed, since nothing can be full earlier), at most halfway, and ends
-    with the last scheduled arrival. It is not steady when the number in flight surely and plainly grows.
+    before twice the p90 of latency has passed, since nothing can be full earlier), at most halfway, and ends so long
+    before the last scheduled arrival (at most a third of the point): what came later was answered by a server that
+    emptied, and met too little company. It is not steady when the number in flight surely and plainly grows.
 
     Closed loop: it begins when as many requests have ended as there are slots, so that every slot was on average
     used once and the common start is over, or later where MSER-5 on the latencies says so, and ends when
     the first slot stays empty because nothing is left to be sent. It is not steady when latency surely and
     plainly grows.
 
-    Below 20 requests nothing can be found: all is window, and it is not steady.
+    In conversations a whole session counts here as one request does else: it is what begins, lasts, takes a slot and
+    ends; after the last one has begun the load only fades. Open loop is then not steady either when sessions pile up,
+    or when the window is less than twice as long as they last: a server that falls behind delays their later turns.
+
+    Below 20 requests nothing can be found: all is window, and it is not steady. Nor is it under a ramp, which holds
+    no rate that anything could settle at.
     """
-    clock: Literal["scheduled", "sent"] = "sent" if isinstance(load, ClosedLoad) else "scheduled"
     if len(requests) < _FEWEST:
-        times = requests.sent_ns if clock == "sent" else requests.scheduled_ns
-        first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
-        return Window(first, last + 1, False, f"{len(requests)} requests are too few to find a steady state", clock)
+        return _everything(requests, load, f"{len(requests)} requests are too few to find a steady state")
+    if arrival is not None and not arrival.is_steady and isinstance(load, OpenLoad):
+        return _everything(requests, load, f"the rate was not held: {arrival}")
     if isinstance(load, ClosedLoad):
         return _closed_window(requests, load.concurrency)
     return _open_window(requests, load.rate_rps)
 
 
+def _everything(requests: Requests, load: Load, reason: str) -> Window:
+    """All of a point, which is not steady."""
+    closed = isinstance(load, ClosedLoad)
+    times = requests.sent_ns if closed else requests.scheduled_ns
+    first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
+    return Window(first, last + 1, False, reason, "sent" if closed else "scheduled")
+
+
 def _open_window(requests: Requests, rate_rps: float) -> Window:
     swept = in_flight(requests)
-    first, last = int(requests.scheduled_ns.min()), int(requests.scheduled_ns.max())
-    end = last + 1
-    half = first + (end - first) // 2
-    edges = np.linspace(first, end, min(len(requests), _MOST_BINS) + 1)
+    stays = Stays.of(requests)
+    first, last = int(stays.scheduled_ns.min()), int(stays.scheduled_ns.max())
+    lived = np.sort((stays.end_ns - stays.scheduled_ns)[stays.ok])
+    lifetime = int(lived[(9 * len(lived)) // 10]) if len(lived) else 0
+    end = last + 1 - min(lifetime, (last - first) // _LARGEST_DRAIN)
+    half = first + (last + 1 - first) // 2
+    edges = np.linspace(first, last + 1, min(len(requests), _MOST_BINS) + 1)
     filled = int(edges[truncation(swept.means(edges))])
-    lived = np.sort((requests.end_ns - requests.scheduled_ns)[requests.ok])
-    lifetime = int(lived[len(lived) // 2]) if len(lived) else 0
-    start = min(max(filled, first + lifetime), half)
-    return _judged_open(swept, start, end, rate_rps)
+    start = min(max(filled, first + _LIFETIMES * lifetime), half)
+    if requests.session_id is not None and end - start < _LEAST_LIVES * lifetime:
+        seconds = format_span(lifetime / NS_PER_S)
+        return Window(start, end, False, f"conversations of {seconds} had too little time to settle")
+    if requests.session_id is not None and _conversations_pile_up(stays, start, end):
+        return Window(start, end, False, "the number of conversations kept growing")
+    return _judged_open(swept, start, (end, last + 1), rate_rps)
 
 
-def _judged_open(swept: InFlight, start: int, end: int, rate_rps: float) -> Window:
-    mean = swept.mean(start, end)
-    if falls_behind(swept.slope(start, end), mean, (end - start) / NS_PER_S, rate_rps):
-        return Window(start, end, False, "the number of requests in flight kept growing")
-    return Window(start, end, True, f"from when about {mean:.3g} requests were in flight to the last arrival")
+def _conversations_pile_up(stays: Stays, start: int, end: int) -> bool:
+    """Whether more sessions begin than end: a server that falls behind delays their later turns, which are fewer then.
+
+    Requests in flight alone need not tell it.
+    """
+    swept, seconds = alive(stays), (end - start) / NS_PER_S
+    begun = np.count_nonzero((stays.scheduled_ns >= start) & (stays.scheduled_ns < end)) / max(seconds, 1e-9)
+    return falls_behind(swept.slope(start, end), swept.mean(start, end), seconds, float(begun))
+
+
+def _judged_open(swept: InFlight, start: int, ends: tuple[int, int], rate_rps: float) -> Window:
+    """The window up to the first of *ends* where the load stood still, up to the other, the last arrival, where not."""
+    end, last = ends
+    mean = swept.mean(start, last)
+    if falls_behind(swept.slope(start, last), mean, (last - start) / NS_PER_S, rate_rps):
+        return Window(start, last, False, "the number of requests in flight kept growing")
+    reason = f"from when about {mean:.3g} requests were in flight to a lifetime before the last arrival"
+    return Window(start, end, True, reason)
 
 
 def _closed_window(requests: Requests, slots: int) -> Window:
-    ends = np.sort(requests.end_ns[requests.end_ns != NULL])
-    last_sent = int(requests.sent_ns.max())
+    stays = Stays.of(requests)
+    ends = np.sort(stays.end_ns[stays.end_ns != NULL])
+    last_sent = int(stays.sent_ns.max())
     after = int(np.searchsorted(ends, last_sent, side="right"))
     end = int(ends[after]) if after < len(ends) else last_sent + 1
     turned = int(ends[slots - 1]) if slots <= len(ends) else end
     if turned >= last_sent:
         start = int(requests.sent_ns.min())
-        return Window(start, end, False, f"the requests ended before all {slots} slots were used twice", "sent")
+        what = "requests" if requests.session_id is None else "sessions"
+        return Window(start, end, False, f"the {what} ended before all {slots} slots were used twice", "sent")
     order = np.argsort(requests.sent_ns, kind="stable")
     chosen = order[(requests.ok & (requests.sent_ns >= turned))[order]]
     sent, latencies = requests.sent_ns[chosen], (requests.end_ns - requests.sent_ns)[chosen] / NS_PER_S

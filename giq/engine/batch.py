@@ -66,6 +66,10 @@ class DecodingBatch:
         else:
             self.local_tokens -= self._layout.window
 
+    def held(self, sequence: Sequence, step: int) -> int:
+        """Blocks that *sequence* has after *step* steps."""
+        return self._layout.blocks(sequence.context(step))
+
     def pass_steps(self, steps: int, step: int) -> None:
         """All sequences gain *steps* tokens, which brings the engine to *step*; no more than `next_change` allows."""
         self.full_tokens += steps * self.count

@@ -43,20 +43,32 @@ class Tally:
         return rows
 
 
+def token_buckets(most: int) -> tuple[float, ...]:
+    """1, 2, 5, 10, 20 ... up to *most* tokens, as vLLM has them."""
+    bounds = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5)]
+    return tuple(float(bound) for bound in bounds if bound <= most)
+
+
 class Counters:
-    """All counters and histograms of one engine.
+    """All counters and histograms of one engine core.
 
     A client that hangs up is counted nowhere but in its tokens, as vLLM 0.32 does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_tokens: int) -> None:
         self.finished_by_reason = dict.fromkeys(FINISHED_REASONS, 0)
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.ttft = Tally(TTFT_BUCKETS)
+        self.gaps = Tally(ITL_BUCKETS)
+        self.per_token = Tally(ITL_BUCKETS)
         self.latency = Tally(REQUEST_BUCKETS)
         self.queue = Tally(REQUEST_BUCKETS)
-        self.gaps = Tally(ITL_BUCKETS)
+        self.inference = Tally(REQUEST_BUCKETS)
+        self.prefill = Tally(REQUEST_BUCKETS)
+        self.decode = Tally(REQUEST_BUCKETS)
+        self.prompts = Tally(token_buckets(most_tokens))
+        self.outputs = Tally(token_buckets(most_tokens))
 
     def first_token(self, prompt: int, seconds: float) -> None:
         """A request got its first token: its prompt counts from now on."""
@@ -64,13 +76,22 @@ class Counters:
         self.generation_tokens += 1
         self.ttft.add(seconds)
 
-    def gap(self, seconds: float) -> None:
-        """A request got a further token."""
-        self.generation_tokens += 1
+    def gap(self, seconds: float, tokens: int) -> None:
+        """A request got further tokens in one step."""
+        self.generation_tokens += tokens
         self.gaps.add(seconds)
 
-    def finished(self, reason: str, seconds: float, queued: float) -> None:
-        """A request is done, after *seconds* in all and *queued* seconds before it was last admitted."""
+    def finished(self, reason: str, tokens: tuple[int, int], times: tuple[float, float, float, float]) -> None:
+        """A request is done: tokens in and out; when it came, was last admitted, got its first and its last token."""
+        came, admitted, first, last = times
+        prompt, output = tokens
         self.finished_by_reason[reason] += 1
-        self.latency.add(seconds)
-        self.queue.add(queued)
+        self.latency.add(last - came)
+        self.queue.add(admitted - came)
+        self.inference.add(last - admitted)
+        self.prefill.add(max(0.0, first - admitted))
+        self.decode.add(last - first)
+        self.prompts.add(prompt)
+        self.outputs.add(output)
+        if output > 1:
+            self.per_token.add((last - first) / (output - 1))

@@ -56,7 +56,9 @@ def matrix_tflops(peaks: Peaks, precision: str) -> float:
     """The peak that weights in *precision* are multiplied at.
 
     Where the chip has no units for it the weights are widened on the way and multiplied in 16 bits. Four-bit
-    integers always are; 32-bit floats run at half the 16-bit rate (TF32).
+    integers always are; four-bit floats are multiplied with eight-bit activations where the chip has units for
+    four (vLLM's MXFP8 kernels); 32-bit floats run at half the 16-bit rate (TF32).
     """
-    by_precision = {"fp8": peaks.fp8, "int8": peaks.int8, "mxfp4": peaks.fp4, "fp32": peaks.bf16 / 2}
+    mixed = peaks.fp8 if peaks.fp4 else None
+    by_precision = {"fp8": peaks.fp8, "int8": peaks.int8, "mxfp4": mixed, "fp32": peaks.bf16 / 2}
     return by_precision.get(precision) or peaks.bf16

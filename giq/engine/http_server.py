@@ -8,6 +8,7 @@ import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,9 +17,11 @@ from aiohttp import web
 
 from giq import __version__
 from giq.documents import encode_json, json_decoder
-from giq.engine.api_request import ApiError, ApiRequest, Served, chat_text, parse_request
+from giq.engine.api_request import ApiError, ApiRequest, Choice, Served, chat_tokens, parse_request
+from giq.engine.arguments import TRUE
+from giq.engine.content import TokenContent
 from giq.engine.metrics import CONTENT_TYPE, EngineMetrics
-from giq.engine.real_time import Job, RealTimeEngine
+from giq.engine.real_time import Job, Question, RealTimeEngine
 from giq.engine.spec import EngineSpec
 from giq.engine.sse import DONE, EventWriter, Identity, error_event, usage_event, whole_answer
 from giq.engine.vocabulary import Vocabulary
@@ -45,7 +48,8 @@ class EngineServer:
     def __init__(self, spec: EngineSpec, host: str, port: int) -> None:
         self._spec, self._host, self._port = spec, host, port
         vocabulary = Vocabulary(spec.model.vocab_size)
-        self.served = Served(served_names(spec), spec.max_model_len, vocabulary)
+        tells_cached = spec.config.main.engine_args.get("enable_prompt_tokens_details") in TRUE
+        self.served = Served(served_names(spec), spec.max_model_len, vocabulary, tells_cached)
         self._fingerprint = f"vllm-{spec.server_version}-{spec.config.config_id[:8]}"
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -94,6 +98,7 @@ class EngineServer:
             [
                 web.get("/health", self._health),
                 web.get("/ping", self._health),
+                web.post("/ping", self._health),
                 web.get("/version", self._version),
                 web.get("/metrics", self._scrape),
                 web.get("/v1/models", self._models),
@@ -138,8 +143,11 @@ class EngineServer:
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await _object(request)
-        text = chat_text(body["messages"]) if isinstance(body.get("messages"), list) else str(body.get("prompt", ""))
-        tokens = self.served.vocabulary.tokenize(text)
+        vocabulary = self.served.vocabulary
+        if isinstance(body.get("messages"), list):
+            tokens = chat_tokens(body["messages"], vocabulary)
+        else:
+            tokens = vocabulary.tokenize(str(body.get("prompt", "")))
         strings = [self.served.vocabulary.text(token) for token in tokens] if body.get("return_token_strs") else None
         return _json(
             {
@@ -175,43 +183,48 @@ class EngineServer:
         identity = Identity(f"{'chatcmpl' if chat else 'cmpl'}-{name}", int(time.time()), self._fingerprint)
         if asked.stream:
             return await self._stream(request, asked, identity, received)
-        await self._generate(asked, lambda index, place: None, received)
-        return _json(whole_answer(asked, identity, self.served.vocabulary))
+        cached = await self._generate(asked, lambda index, first, end: None, received)
+        return _json(whole_answer(asked, identity, self.served.vocabulary, cached))
 
     async def _stream(
         self, request: web.Request, asked: ApiRequest, identity: Identity, received: float
     ) -> web.StreamResponse:
-        """Each token is written straight to the transport in the step that made it: no task is woken for it."""
+        """Tokens are written straight to the transport in the step that made them: no task is woken for it."""
         response = await _open_stream(request)
         writers = [EventWriter(asked, identity, index, self.served.vocabulary) for index in range(len(asked.choices))]
         transport = request.transport
 
-        def write(index: int, place: int) -> None:
+        def write(index: int, first: int, end: int) -> None:
             if transport is not None and not transport.is_closing():
-                transport.write(writers[index].token(place))
+                transport.write(writers[index].tokens(first, end))
 
-        await self._generate(asked, write, received)
+        cached = await self._generate(asked, write, received)
         if transport is not None and not transport.is_closing():
-            last = usage_event(asked, identity) if asked.include_usage else b""
+            last = usage_event(asked, identity, cached) if asked.include_usage else b""
             transport.write(last + DONE)
         await response.write_eof()
         return response
 
-    async def _generate(self, asked: ApiRequest, on_token: Callable[[int, int], None], received: float) -> None:
-        """Generate all choices of *asked*; *on_token* gets the choice and the token's place. Cancelled: given up."""
+    async def _generate(
+        self, asked: ApiRequest, on_tokens: Callable[[int, int, int], None], received: float
+    ) -> int | None:
+        """Generate all choices of *asked*; *on_tokens* gets the choice and its tokens' places. Cancelled: given up.
+
+        Returns how many tokens of the prompts were in the prefix cache, where the server tells.
+        """
         left = len(asked.choices)
         finished = asyncio.get_running_loop().create_future()
 
-        def told(index: int, place: int) -> None:
+        def told(index: int, first: int, end: int) -> None:
             nonlocal left
-            on_token(index, place)
-            if place + 1 == asked.choices[index].output:
+            on_tokens(index, first, end)
+            if end == asked.choices[index].output:
                 left -= 1
                 if not left and not finished.done():
                     finished.set_result(None)
 
         jobs: list[Job] = [
-            self.engine.submit(len(choice.prompt), choice.output, choice.finish_reason, _bound(told, index), received)
+            self.engine.submit(self._question(asked, choice), partial(told, index), received)
             for index, choice in enumerate(asked.choices)
         ]
         try:
@@ -220,6 +233,14 @@ class EngineServer:
             for job in jobs:
                 self.engine.abort(job)
             raise
+        return sum(job.cached for job in jobs) if self.served.tells_cached else None
+
+    def _question(self, asked: ApiRequest, choice: Choice) -> Question:
+        content = None
+        if self._spec.prefix_caching:
+            output = partial(self.served.vocabulary.output, choice.seed)
+            content = TokenContent(choice.prompt, self._spec.layout.block_size, asked.cache_salt, output)
+        return Question(len(choice.prompt), choice.output, choice.finish_reason, content)
 
 
 def served_names(spec: EngineSpec) -> tuple[str, ...]:
@@ -251,10 +272,6 @@ def run_server(spec: EngineSpec, host: str, port: int, on_ready: OnReady) -> Non
     """`serve` on a uvloop event loop: what a command calls."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(spec, host, port, on_ready))
-
-
-def _bound(told: Callable[[int, int], None], index: int) -> Callable[[int], None]:
-    return lambda place: told(index, place)
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

@@ -100,7 +100,10 @@ class MemoryBudget:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What decides how much memory serving takes: the model's share of one accelerator and the step's limits."""
+    """What decides how much memory serving takes: the model's share of one accelerator and the step's limits.
+
+    `kv_blocks`, where given, are as many as the server was told to use, whatever memory holds.
+    """
 
     memory_bytes: float
     utilization: float
@@ -110,6 +113,7 @@ class Footprint:
     tp: int
     accelerators: int
     graphs: bool
+    kv_blocks: int | None = None
 
 
 def memory_budget(model: Model, footprint: Footprint, layout: KvLayout) -> MemoryBudget:
@@ -119,6 +123,8 @@ def memory_budget(model: Model, footprint: Footprint, layout: KvLayout) -> Memor
     activations = _activations(model, footprint)
     kv_bytes = footprint.memory_bytes * footprint.utilization - footprint.weights_bytes - activations - runtime
     blocks = max(0, math.floor(kv_bytes / layout.unit_bytes))
+    if footprint.kv_blocks is not None:
+        blocks = footprint.kv_blocks
     return MemoryBudget(
         memory_bytes=footprint.memory_bytes,
         utilization=footprint.utilization,
@@ -132,12 +138,8 @@ def memory_budget(model: Model, footprint: Footprint, layout: KvLayout) -> Memor
 
 
 def kv_layout(model: Model, block_size: int, value_bytes: float, tp: int, pp: int) -> KvLayout:
-    """The KV layout on each of *tp* x *pp* accelerators.
-
-    KV heads are split over the tensor-parallel ranks; with more ranks than heads, each keeps a copy of one.
-    """
-    heads = max(1, math.ceil(model.kv_heads / tp))
-    layer_token_bytes = 2 * heads * model.head_dim * value_bytes / pp
+    """The KV layout on each of *tp* x *pp* accelerators."""
+    layer_token_bytes = model.kv_values_on(tp) * value_bytes / pp
     local = model.sliding_window.layers if model.sliding_window else 0
     full = model.layers - local
     group = math.gcd(full, local)
@@ -159,6 +161,15 @@ def weights_bytes(model: Model, precision: str) -> float:
         known = ", ".join(BYTES_PER_VALUE)
         raise UsageError(f"unknown precision {precision!r} of {model.name}", hint=f"Known: {known}.")
     return model.parameters * BYTES_PER_VALUE[precision]
+
+
+def expert_bytes(model: Model, precision: str) -> float:
+    """Bytes of all experts' weights; 0 for a dense model."""
+    if model.experts is None:
+        return 0.0
+    layers = model.layers - model.experts.dense_layers
+    values = 3 * layers * model.experts.count * model.hidden_size * model.experts.intermediate_size
+    return min(values * BYTES_PER_VALUE[precision], weights_bytes(model, precision))
 
 
 def _activations(model: Model, footprint: Footprint) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -15,13 +15,27 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import CollectorRegistry
 
-from giq.engine.counters import Counters, Tally
-from giq.engine.real_time import RealTimeEngine
+from giq.engine.counters import Tally
+from giq.engine.real_time import RealTimeCore, RealTimeEngine
+from giq.engine.scheduler import Scheduler
 from giq.engine.spec import EngineSpec
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _LABELS = ("engine", "model_name")
-_QUEUE = "vllm:request_queue_time_seconds"
+_TIMES = (
+    ("vllm:request_queue_time_seconds", "Histogram of time spent in WAITING phase for request.", "queue"),
+    ("vllm:request_inference_time_seconds", "Histogram of time spent in RUNNING phase for request.", "inference"),
+    ("vllm:request_prefill_time_seconds", "Histogram of time spent in PREFILL phase for request.", "prefill"),
+    ("vllm:request_decode_time_seconds", "Histogram of time spent in DECODE phase for request.", "decode"),
+    (
+        "vllm:request_time_per_output_token_seconds",
+        "Histogram of time_per_output_token_seconds per request.",
+        "per_token",
+    ),
+    ("vllm:request_prompt_tokens", "Number of prefill tokens processed.", "prompts"),
+    ("vllm:request_generation_tokens", "Number of generation tokens processed.", "outputs"),
+)
+"""Histograms that have had the same names in all versions of the catalog, and the tally behind each."""
 
 
 class EngineMetrics:
@@ -32,7 +46,7 @@ class EngineMetrics:
         self._config = spec.config.canonical()
         self._calibration = spec.calibration.calibration_id
         self._engine = engine
-        self._values = ("0", model_name)
+        self._model = model_name
         self._created = time.time()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -42,10 +56,10 @@ class EngineMetrics:
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, with its present values."""
+        """Every family, with its present values: of each engine core its own."""
         yield from self._gauges()
-        yield from self._counters(self._engine.counters)
-        yield from self._histograms(self._engine.counters)
+        yield from self._counters()
+        yield from self._histograms()
         info = InfoMetricFamily("giq_engine", "The simulated engine behind this server.")
         info.add_metric([], {"config": self._config, "calibration_id": self._calibration})
         yield info
@@ -53,53 +67,66 @@ class EngineMetrics:
         lag.add_metric([], self._engine.lag_s)
         yield lag
 
+    def _cores(self) -> list[tuple[tuple[str, str], RealTimeCore]]:
+        """The values of the labels, and the core that they are of."""
+        cores = (*self._engine.cores, *self._engine.prefill)
+        return [((str(number), self._model), core) for number, core in enumerate(cores)]
+
     def _gauges(self) -> Iterator[Metric]:
-        scheduler = self._engine.scheduler
-        rows = (
-            (self._names.running, "Number of requests in model execution batches.", len(scheduler.running)),
-            (self._names.waiting, "Number of requests waiting to be processed.", len(scheduler.waiting)),
-            (self._names.kv_usage, "KV-cache usage. 1 means 100 percent usage.", scheduler.kv_usage),
+        rows: tuple[tuple[str, str, Callable[[Scheduler], float]], ...] = (
+            (self._names.running, "Number of requests in model execution batches.", lambda core: len(core.running)),
+            (self._names.waiting, "Number of requests waiting to be processed.", lambda core: len(core.waiting)),
+            (self._names.kv_usage, "KV-cache usage. 1 means 100 percent usage.", lambda core: core.kv_usage),
         )
         for name, help_text, value in rows:
             family = GaugeMetricFamily(name, help_text, labels=_LABELS)
-            family.add_metric(self._values, value)
+            for labels, core in self._cores():
+                family.add_metric(labels, value(core.scheduler))
             yield family
 
-    def _counters(self, counters: Counters) -> Iterator[Metric]:
-        rows = (
-            (self._names.prompt_tokens, "Number of prefill tokens processed.", counters.prompt_tokens),
-            (self._names.generation_tokens, "Number of generation tokens processed.", counters.generation_tokens),
+    def _counters(self) -> Iterator[Metric]:
+        names = self._names
+        rows: tuple[tuple[str, str, Callable[[RealTimeCore], float]], ...] = (
+            (names.prompt_tokens, "Number of prefill tokens processed.", lambda core: core.counters.prompt_tokens),
             (
-                self._names.preemptions,
-                "Cumulative number of preemption from the engine.",
-                self._engine.scheduler.preemptions,
+                names.generation_tokens,
+                "Number of generation tokens processed.",
+                lambda core: core.counters.generation_tokens,
             ),
-            (self._names.prefix_queries, "Prefix cache queries, in tokens.", counters.prompt_tokens),
-            (self._names.prefix_hits, "Prefix cache hits, in tokens.", 0),
+            (
+                names.preemptions,
+                "Cumulative number of preemption from the engine.",
+                lambda core: core.scheduler.preemptions,
+            ),
+            (names.prefix_queries, "Prefix cache queries, in tokens.", lambda core: core.scheduler.queried),
+            (names.prefix_hits, "Prefix cache hits, in tokens.", lambda core: core.scheduler.hit),
         )
         for name, help_text, value in rows:
             family = CounterMetricFamily(name, help_text, labels=_LABELS)
-            family.add_metric(self._values, value, created=self._created)
+            for labels, core in self._cores():
+                family.add_metric(labels, value(core), created=self._created)
             yield family
         done = CounterMetricFamily(
-            self._names.request_success,
+            names.request_success,
             "Count of successfully processed requests.",
             labels=("engine", "finished_reason", "model_name"),
         )
-        engine, model = self._values
-        for reason, count in counters.finished_by_reason.items():
-            done.add_metric((engine, reason, model), count, created=self._created)
+        for (engine, model), core in self._cores():
+            for reason, count in core.counters.finished_by_reason.items():
+                done.add_metric((engine, reason, model), count, created=self._created)
         yield done
 
-    def _histograms(self, counters: Counters) -> Iterator[Metric]:
-        yield self._histogram(self._names.ttft, "Histogram of time to first token in seconds.", counters.ttft)
-        yield self._histogram(
-            self._names.inter_token_latency, "Histogram of inter-token latency in seconds.", counters.gaps
+    def _histograms(self) -> Iterator[Metric]:
+        names = self._names
+        rows = (
+            (names.ttft, "Histogram of time to first token in seconds.", "ttft"),
+            (names.inter_token_latency, "Histogram of inter-token latency in seconds.", "gaps"),
+            (names.e2e_latency, "Histogram of e2e request latency in seconds.", "latency"),
+            *_TIMES,
         )
-        yield self._histogram(self._names.e2e_latency, "Histogram of e2e request latency in seconds.", counters.latency)
-        yield self._histogram(_QUEUE, "Histogram of time spent in WAITING phase for request.", counters.queue)
-
-    def _histogram(self, name: str, help_text: str, tally: Tally) -> Metric:
-        family = HistogramMetricFamily(name, help_text, labels=_LABELS)
-        family.add_metric(self._values, buckets=tally.cumulative(), sum_value=tally.total)
-        return family
+        for name, help_text, tally in rows:
+            family = HistogramMetricFamily(name, help_text, labels=_LABELS)
+            for labels, core in self._cores():
+                found: Tally = getattr(core.counters, tally)
+                family.add_metric(labels, buckets=found.cumulative(), sum_value=found.total)
+            yield family

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from giq.engine.spec import EngineSpec
 from giq.engine.steady_state import SteadyState, begun
 from giq.engine.uncertainty import Variant, widened
 from giq.workload.schedule import Schedule, make_schedule
+from giq.workload.sessions import settling_s
 from giq.workload.trace import Trace
 from giq.workload.workload import ClosedLoad, Load, OpenLoad, Stop, Workload
 
@@ -58,10 +59,16 @@ class _Question:
         """A sample of the workload's lengths."""
         return self.schedule(ClosedLoad(concurrency=1), Stop(requests=MEASURED))
 
-    @cached_property
-    def variants(self) -> tuple[EngineSpec, EngineSpec, EngineSpec]:
-        """The engine as predicted, and slower and faster by half the width of a 90 % interval."""
-        return self.spec, self.spec.shifted(Z90), self.spec.shifted(-Z90)
+    def variants(self, load: Load) -> tuple[EngineSpec, EngineSpec, EngineSpec]:
+        """The engine as predicted, and slower and faster by half the width of a 90 % interval under *load*."""
+        spec, work = self.spec, self.workload
+        if spec.calibration.reach is not None:
+            running = float(_slots(load))
+            if isinstance(load, OpenLoad):
+                running = SteadyState.of(spec, self.lengths()).running(load.rate_rps)
+            there = spec.calibration.at(running, work.input_tokens.mean, work.output_tokens.mean)
+            spec = replace(spec, calibration=there)
+        return spec, spec.shifted(Z90), spec.shifted(-Z90)
 
     @property
     def measured(self) -> int:
@@ -133,11 +140,13 @@ def _settled_point(question: _Question, load: OpenLoad, times: int = 1) -> Point
     The variants, whose values are only bounds, get half of the requests.
     """
     lengths = question.lengths()
-    starts = [SteadyState.of(spec, lengths).running(load.rate_rps) for spec in question.variants]
+    starts = [SteadyState.of(spec, lengths).running(load.rate_rps) for spec in question.variants(load)]
     # the window begins after one median latency (about as many requests as run), at most half-way
     wanted = round(1.1 * question.measured)
     count = (wanted + min(starts[0], wanted)) * times
-    schedules = [question.schedule(load, Stop(requests=number)) for number in (count, count // 2, count // 2)]
+    settled = math.ceil(load.rate_rps * settling_s(question.workload))
+    numbers = [max(number, settled) for number in (count, count // 2, count // 2)]
+    schedules = [question.schedule(load, Stop(requests=number)) for number in numbers]
     served = [_Served(begun(schedule, running), running) for schedule, running in zip(schedules, starts, strict=True)]
     return _point(question, load, served)
 
@@ -155,15 +164,16 @@ class _Served:
 
 def _point(question: _Question, load: Load, served: Sequence[_Served]) -> Point:
     """The point of the engine, what it and its slower and faster variants serve given in that order."""
-    spec, *shifted = question.variants
+    spec, *shifted = question.variants(load)
     point = _summary(question, load, served[0].schedule, served[0].by(spec))
     runs = [ours.by(variant) for variant, ours in zip(shifted, served[1:], strict=True)]
-    return widened(point, [Variant.of(run, load) for run in runs])
+    others = [Variant.of(run, load, question.workload.arrival) for run in runs]
+    return widened(point, others, spec.calibration.ttft_sigma)
 
 
 def _summary(question: _Question, load: Load, schedule: Schedule, run: Simulation) -> Point:
     spec, workload = question.spec, question.workload
-    window = choose_window(run.requests, load)
+    window = choose_window(run.requests, load, workload.arrival)
     facts = PointFacts(
         point_id=content_id([spec.config.config_id, workload.workload_id, load, len(schedule), question.seed]),
         run_id=None,

@@ -1,72 +1,92 @@
-"""The engine on the wall clock: the same scheduler and step times, driven by the event loop's timer."""
+"""The engine on the wall clock: the same schedulers and step times, driven by the event loop's timers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from time import monotonic
 
+from giq.engine.content import Content
 from giq.engine.counters import Counters
+from giq.engine.pace import pace
+from giq.engine.pool import choose
 from giq.engine.scheduler import Limits, Plan, Scheduler
-from giq.engine.sequence import Sequence
+from giq.engine.sequence import Segment, Sequence
 from giq.engine.spec import EngineSpec
-from giq.engine.step_time import step_time
 
-OnToken = Callable[[int], None]
-"""Called with the place (from 0) of the token that was just generated."""
+OnTokens = Callable[[int, int], None]
+"""Called with the places (from 0) of the first token that was just generated, and of the first that was not yet."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be generated: *output* tokens after *prompt* tokens, whose blocks are known by *content*."""
+
+    prompt: int
+    output: int
+    finish_reason: str
+    content: Content | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One answer being generated, and who is told of its tokens; times are of the monotonic clock."""
+    """One answer being generated, and who is told of its tokens; times are of the monotonic clock.
 
-    sequence: Sequence
-    on_token: OnToken
-    finish_reason: str
+    `core` has it now (None: it is on its way to one); `cached` tokens of its prompt were in the prefix cache.
+    """
+
+    number: int
+    question: Question
+    on_tokens: OnTokens
     submitted_at: float
+    sequence: Sequence
+    core: RealTimeCore | None = None
+    cached: int = 0
+    first_at: float = 0.0
     last_at: float = 0.0
     given: int = 0
     given_up: bool = False
 
 
-class RealTimeEngine:
-    """Steps begin when the one before was due to end, not when the loop got round to it, so delays do not add up.
+class RealTimeCore:
+    """One engine core. Steps begin when the one before was due to end, not when the loop got round to it."""
 
-    `lag_s` is how late the loop was at worst: beyond a step's length the machine cannot keep up.
-    """
-
-    def __init__(self, spec: EngineSpec) -> None:
+    def __init__(self, spec: EngineSpec, engine: RealTimeEngine) -> None:
         self.scheduler = Scheduler(Limits.of(spec))
-        self.counters = Counters()
-        self.lag_s = 0.0
-        self._times = step_time(spec)
-        self._overhead = spec.calibration.request_s
-        self._loop = asyncio.get_running_loop()
-        self._entering: deque[Job] = deque()  # their own cost is not spent yet; in the order of its end
+        self.counters = Counters(spec.max_model_len)
+        self._times = pace(spec)
+        self._engine = engine
         self._jobs: dict[int, Job] = {}
         self._leaving: list[Job] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._next = 0
+        self._stream_s = spec.calibration.stream_s
+        self._ahead = spec.calibration.plans_ahead
+        self._step_s = 0.0  # the length of the step under way
 
-    def submit(self, prompt: int, output: int, finish_reason: str, on_token: OnToken, received: float) -> Job:
-        """Generate *output* tokens after *prompt* tokens for a request *received* at that monotonic time.
+    @property
+    def backlog_s(self) -> float:
+        """How much later than into an idle engine a request that is sent now gets in; as `Core.backlog_s`."""
+        if self.scheduler.idle:
+            return 0.0
+        return self._stream_s * self.scheduler.decoding.count + (self._step_s if self._ahead else 0.0)
 
-        The scheduler sees it after the request's own cost, of which receiving it is a part.
-        """
-        now = monotonic()
-        job = Job(Sequence(self._next, prompt, output), on_token, finish_reason, min(received, now))
-        self._next += 1
-        self._entering.append(job)
+    def add(self, job: Job, now: float) -> None:
+        """*job* arrives *now*; `wake` must follow."""
+        job.core = self
+        self._jobs[job.number] = job
+        self.scheduler.add(job.sequence, now)
+
+    def wake(self, now: float) -> None:
+        """Begin a step where none is under way."""
         if self._timer is None:
             self._begin(now)
-        return job
 
     def abort(self, job: Job) -> None:
-        """Give *job* up (nothing if it is done): at the end of the step that is under way, as in vLLM."""
-        job.given_up = True
-        if job.sequence.number in self._jobs:
+        """Give *job* up at the end of the step that is under way, as vLLM does."""
+        if job.number in self._jobs:
             self._leaving.append(job)
 
     def close(self) -> None:
@@ -74,53 +94,150 @@ class RealTimeEngine:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _enter(self, now: float) -> None:
-        """Give the scheduler everyone whose own cost is spent by *now*."""
-        while self._entering and self._entering[0].submitted_at + self._overhead <= now:
-            job = self._entering.popleft()
-            if not job.given_up:
-                self._jobs[job.sequence.number] = job
-                self.scheduler.add(job.sequence, job.submitted_at + self._overhead)
-
     def _begin(self, now: float) -> None:
-        """Plan the step that begins *now* and wake at its end; without work wake when some comes."""
+        """Plan the step that begins *now* and wake at its end."""
         self._timer = None
-        self._enter(now)
-        if self.scheduler.idle and self._entering:
-            due = self._entering[0].submitted_at + self._overhead
-            self._timer = self._loop.call_later(due - monotonic(), self._begin, due)
         while not self.scheduler.idle:
             plan = self.scheduler.plan(now)
             if plan.chunks or plan.decoding:
-                due = now + self._times.seconds(self.scheduler.work(plan))
-                self._timer = self._loop.call_later(due - monotonic(), self._finish, plan, due)
+                self._step_s = self._times.seconds(self.scheduler.work(plan))
+                due = now + self._step_s
+                self._timer = asyncio.get_running_loop().call_later(due - monotonic(), self._finish, plan, due)
                 return
 
     def _finish(self, plan: Plan, due: float) -> None:
-        """The step is over: tell every sequence that got a token, let those who are done or given up leave."""
-        self.lag_s = max(self.lag_s, monotonic() - due)
+        """The step is over: tell every sequence that got tokens, let those who are done or given up leave."""
+        self._engine.lag_s = max(self._engine.lag_s, monotonic() - due)
         emitting = self.scheduler.emitting(plan)
         done = self.scheduler.advance(plan, 1, due)
         for sequence in emitting:
-            self._emit(self._jobs[sequence.number], due)
+            self._engine.emitted(self._jobs[sequence.number], sequence.given(self.scheduler.step), due)
         for sequence, stay in done:
-            job = self._jobs.pop(sequence.number)
-            self.counters.finished(job.finish_reason, due - job.submitted_at, stay.admitted_at - job.submitted_at)
+            self._engine.done(self._jobs.pop(sequence.number), stay, due)
         self._leave()
+        self._engine.enter(due)
         self._begin(due)
-
-    def _emit(self, job: Job, now: float) -> None:
-        place = job.given
-        job.given = place + 1
-        if place:
-            self.counters.gap(now - job.last_at)
-        else:
-            self.counters.first_token(job.sequence.prompt, now - job.submitted_at)
-        job.last_at = now
-        job.on_token(place)
 
     def _leave(self) -> None:
         for job in self._leaving:
-            if self._jobs.pop(job.sequence.number, None) is not None:
+            if self._jobs.pop(job.number, None) is not None:
                 self.scheduler.abort(job.sequence)
         self._leaving.clear()
+
+
+class RealTimeEngine:
+    """The cores of a deployment unit, the front end before them, and the link between their pools.
+
+    `lag_s` is how late the loop was at worst: beyond a step's length the machine cannot keep up. Delays do not add up.
+    """
+
+    def __init__(self, spec: EngineSpec) -> None:
+        last = spec.decode_pool or spec
+        self.lag_s = 0.0
+        self.cores = [RealTimeCore(last, self) for _ in range(last.cores)]
+        self.prefill = [] if spec.decode_pool is None else [RealTimeCore(spec, self) for _ in range(spec.cores)]
+        self._routers = {True: spec.router, False: last.router}
+        self._turns = {True: 0, False: 0}
+        self._spec = spec
+        self._loop = asyncio.get_running_loop()
+        self._ready = 0.0  # when the front end is through with the prompts before: it takes one at a time
+        self._coming: list[tuple[float, int, Job]] = []  # when a core sees them
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = math.inf
+        self._next = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, waits or is on its way."""
+        return not self._coming and all(core.scheduler.idle for core in (*self.prefill, *self.cores))
+
+    def submit(self, question: Question, on_tokens: OnTokens, received: float) -> Job:
+        """Answer *question*, of a request *received* at that monotonic time.
+
+        The scheduler sees it after the request's own cost, of which receiving it is a part.
+        """
+        calibration = self._spec.calibration
+        backlog = (self.prefill or self.cores)[0].backlog_s
+        output = 1 if self.prefill else question.output
+        sequence = Sequence(self._next, question.prompt, output, content=question.content)
+        received = min(received, monotonic())
+        job = Job(self._next, question, on_tokens, received, sequence)
+        self._next += 1
+        self._ready = max(received, self._ready) + question.prompt * calibration.prompt_token_s
+        self._send_on(self._ready + calibration.request_s + backlog, job)
+        return job
+
+    def abort(self, job: Job) -> None:
+        """Give *job* up (nothing if it is done)."""
+        job.given_up = True
+        if job.core is not None:
+            job.core.abort(job)
+
+    def close(self) -> None:
+        """Stop; nothing is told any more."""
+        for core in (*self.prefill, *self.cores):
+            core.close()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def enter(self, now: float) -> None:
+        """Give the cores everyone who reaches them by *now*."""
+        woken: list[RealTimeCore] = []
+        while self._coming and self._coming[0][0] <= now:
+            due, _, job = heappop(self._coming)
+            if not job.given_up:
+                woken.append(self._arrive(job, due))
+        for core in woken:
+            core.wake(now)
+
+    def emitted(self, job: Job, given: int, now: float) -> None:
+        """*job* has *given* tokens by *now*."""
+        if job.core is None or job.core in self.prefill:
+            return
+        counters = job.core.counters
+        if job.given:
+            counters.gap(now - job.last_at, given - job.given)
+        else:
+            job.first_at = now
+            job.cached = max(job.cached, job.sequence.hit)
+            counters.first_token(job.question.prompt, now - job.submitted_at)
+        before, job.given, job.last_at = job.given, given, now
+        job.on_tokens(before, given)
+
+    def done(self, job: Job, stay: Segment, now: float) -> None:
+        """*job* got its last token of this pool: it goes on to the next, or is complete."""
+        core, question = job.core, job.question
+        if core in self.prefill:
+            job.core, job.cached = None, stay.hit
+            ready = question.prompt - 1
+            job.sequence = Sequence(job.number, question.prompt, question.output, ready=ready, content=question.content)
+            self._send_on(now + question.prompt * self._spec.transfer_token_s, job)
+        elif core is not None:
+            times = (job.submitted_at, stay.admitted_at, job.first_at, now)
+            core.counters.finished(question.finish_reason, (question.prompt, question.output), times)
+
+    def _arrive(self, job: Job, now: float) -> RealTimeCore:
+        """*job* reaches a core of the pool that is next for it."""
+        first = bool(self.prefill) and not job.sequence.ready
+        core = choose(self.prefill if first else self.cores, self._routers[first], self._turns[first])
+        self._turns[first] += 1
+        core.add(job, now)
+        return core
+
+    def _send_on(self, due: float, job: Job) -> None:
+        """*job* reaches a core at that time; wake then."""
+        heappush(self._coming, (due, job.number, job))
+        if due < self._wakes_at:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._wakes_at = None, math.inf
+        if self._coming:
+            self._wakes_at = self._coming[0][0]
+            self._timer = self._loop.call_later(self._wakes_at - monotonic(), self._wake, self._wakes_at)
+
+    def _wake(self, due: float) -> None:
+        self.enter(due)
+        self._set_timer()

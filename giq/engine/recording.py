@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,21 +18,21 @@ Run = tuple[float, int, float, float, int, int]
 """A run of equal steps: when it began, steps, seconds of the first, growth a step, free blocks at start and end."""
 
 
-class Recording:
-    """Runs of steps, stays of requests in the batch, and what was sent when; seconds on the virtual clock.
+Sent = tuple[int, float, bool]
+"""A request that was sent: its number, when, and whether it was accepted."""
 
-    `sent` has one entry per request sent, in order: when, and whether it was accepted.
-    """
 
-    def __init__(self, requests: int, kv_blocks: int) -> None:
+class CoreRecording:
+    """Runs of steps of one core, and stays of requests in its batch; seconds on the virtual clock."""
+
+    def __init__(self, kv_blocks: int, prefix_caching: bool) -> None:
         self.runs: list[Run] = []
         self.segments: list[Segment] = []
-        self.sent: list[tuple[float, bool]] = []
-        self._requests = requests
-        self._kv_blocks = kv_blocks
+        self.kv_blocks = kv_blocks
+        self.prefix_caching = prefix_caching
 
     def step_ns(self) -> NDArray[np.int64]:
-        """When each step of the engine ended, in ns."""
+        """When each step of the core ended, in ns."""
         if not self.runs:
             return np.zeros(0, np.int64)
         began, steps, first, growth, _, _ = (np.array(column) for column in zip(*self.runs, strict=True))
@@ -40,70 +43,145 @@ class Recording:
         times: NDArray[np.float64] = np.repeat(began, steps) + place * (linear + square * place)
         return np.rint(times * NS_PER_S).astype(np.int64)
 
-    def requests(self, schedule: Schedule, step_ns: NDArray[np.int64]) -> Requests:
-        """The records of all requests that were sent, with every token's time."""
-        stays = sorted(self.segments, key=lambda stay: stay.number)  # stable: stays of one request keep their order
-        stays = [stay for stay in stays if stay.tokens]
-        count = len(self.sent)
-        sent_ns = np.rint(np.array([when for when, _ in self.sent]) * NS_PER_S).astype(np.int64)
-        accepted = np.array([ok for _, ok in self.sent], dtype=bool)
-        number, first_step, tokens = _columns(stays)
-        output_tokens = np.bincount(number, weights=tokens, minlength=count).astype(np.int64)
-        first_ns, last_ns = np.full(count, NULL, np.int64), np.full(count, NULL, np.int64)
-        first_ns[number[::-1]] = step_ns[first_step[::-1]]  # the earliest stay is written last
-        last_ns[number] = step_ns[first_step + tokens - 1]
-        return Requests(
-            request_id=np.arange(count, dtype=np.int64),
-            measured=np.ones(count, dtype=bool),
-            scheduled_ns=sent_ns,
-            sent_ns=sent_ns,
-            first_token_ns=first_ns,
-            last_token_ns=last_ns,
-            end_ns=np.where(accepted, last_ns, sent_ns),
-            outcome=np.where(accepted, OUTCOMES.index("ok"), OUTCOMES.index("http_error")).astype(np.int8),
-            requested_input_tokens=schedule.input_tokens[:count].astype(np.int64),
-            requested_output_tokens=schedule.output_tokens[:count].astype(np.int64),
-            input_tokens=np.where(accepted, schedule.input_tokens[:count], NULL).astype(np.int64),
-            cached_tokens=np.where(accepted, 0, NULL).astype(np.int64),
-            output_tokens=np.where(accepted, output_tokens, NULL),
-            gaps_ns=_gaps(number, first_step, tokens, step_ns),
-            gap_offsets=_offsets(np.maximum(output_tokens - 1, 0)),
-            chunk_tokens=np.broadcast_to(np.int64(1), (int(output_tokens.sum()),)),
-            chunk_offsets=_offsets(output_tokens),
-        )
-
-    def statistics(self, start_s: float, end_s: float) -> ServerStatistics:
-        """Running and waiting requests, KV usage and preemptions between two times, weighted by time."""
-        span = max(end_s - start_s, 1e-9)
-        queued, admitted, ended, again = _stay_times(self.segments)
-        began, length, used_first, used_last = self._usage()
-        inside = np.clip(np.minimum(began + length, end_s) - np.maximum(began, start_s), 0.0, None)
-        touched = inside > 0
-        return ServerStatistics(
-            running_mean=_overlap(admitted, ended, start_s, end_s) / span,
-            waiting_mean=_overlap(queued, admitted, start_s, end_s) / span,
-            kv_usage_mean=float(np.sum(inside * (used_first + used_last) / 2) / span),
-            kv_usage_max=float(used_last[touched].max()) if touched.any() else 0.0,
-            preemptions=float(np.count_nonzero(again & (queued >= start_s) & (queued < end_s))),
-            prefix_hit_share=None,
-        )
-
-    def _usage(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Of each run: when it began, its length, and the share of KV blocks in use as it began and ended."""
+    def usage(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """The share of KV blocks in use between two times: its mean over time, and the highest."""
         runs = np.array(self.runs, dtype=np.float64).reshape(-1, 6)
         began, steps, first, growth, free_first, free_last = runs.T
         length = steps * (first + growth * (steps - 1) / 2)
-        return began, length, 1 - free_first / self._kv_blocks, 1 - free_last / self._kv_blocks
+        inside = np.clip(np.minimum(began + length, end_s) - np.maximum(began, start_s), 0.0, None)
+        used_first, used_last = 1 - free_first / self.kv_blocks, 1 - free_last / self.kv_blocks
+        touched = inside > 0
+        mean = float(np.sum(inside * (used_first + used_last) / 2) / (end_s - start_s))
+        return mean, float(used_last[touched].max()) if touched.any() else 0.0
 
 
-def _columns(stays: list[Segment]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Request, first step and tokens of *stays*."""
-    rows = np.array([(stay.number, stay.first_step, stay.tokens) for stay in stays], dtype=np.int64).reshape(-1, 3)
-    return rows[:, 0], rows[:, 1], rows[:, 2]
+def all_step_ns(recordings: Sequence[CoreRecording]) -> NDArray[np.int64]:
+    """When each step of each core ended, in ns, core after core."""
+    return np.concatenate([recording.step_ns() for recording in recordings])
+
+
+def requests_of(
+    recordings: Sequence[CoreRecording], sent: Sequence[Sent], schedule: Schedule, step_ns: NDArray[np.int64]
+) -> Requests:
+    """The records of all requests that were *sent*, by number, with every token's time in *step_ns*."""
+    rows = sorted(sent)
+    numbers = np.array([number for number, _, _ in rows], dtype=np.int64)
+    sent_ns = np.rint(np.array([when for _, when, _ in rows]) * NS_PER_S).astype(np.int64)
+    accepted = np.array([ok for _, _, ok in rows], dtype=bool)
+    count = len(rows)
+    stays = _Stays.of(recordings, numbers)
+    chunks, tokens = stays.chunks(count), stays.tokens(count)
+    first_ns, last_ns = np.full(count, NULL, np.int64), np.full(count, NULL, np.int64)
+    first_ns[stays.row[::-1]] = step_ns[stays.first_step[::-1]]  # the earliest stay is written last
+    last_ns[stays.row] = step_ns[stays.first_step + stays.steps - 1]
+    return Requests(
+        request_id=numbers,
+        measured=np.ones(count, dtype=bool),
+        scheduled_ns=sent_ns,
+        sent_ns=sent_ns,
+        first_token_ns=first_ns,
+        last_token_ns=last_ns,
+        end_ns=np.where(accepted, last_ns, sent_ns),
+        outcome=np.where(accepted, OUTCOMES.index("ok"), OUTCOMES.index("http_error")).astype(np.int8),
+        requested_input_tokens=schedule.input_tokens[numbers].astype(np.int64),
+        requested_output_tokens=schedule.output_tokens[numbers].astype(np.int64),
+        input_tokens=np.where(accepted, schedule.input_tokens[numbers], NULL).astype(np.int64),
+        cached_tokens=np.where(accepted, stays.hits(count), NULL),
+        output_tokens=np.where(accepted, tokens, NULL),
+        gaps_ns=_gaps(stays, step_ns),
+        gap_offsets=_offsets(np.maximum(chunks - 1, 0)),
+        chunk_tokens=stays.chunk_tokens(),
+        chunk_offsets=_offsets(chunks),
+        session_id=None if schedule.session_id is None else schedule.session_id[numbers],
+    )
+
+
+def statistics_of(
+    recordings: Sequence[CoreRecording], prefill: Sequence[CoreRecording], start_s: float, end_s: float
+) -> ServerStatistics:
+    """Running and waiting requests of all cores, KV usage and preemptions between two times, weighted by time.
+
+    KV usage is that of the cores that answer. Prefix hits are of first admissions, where prompts are computed.
+    """
+    end_s = max(end_s, start_s + 1e-9)
+    both = [*prefill, *recordings]
+    running = waiting = preempted = 0.0
+    for recording in both:
+        queued, admitted, ended, again = _stay_times(recording.segments)
+        running += _overlap(admitted, ended, start_s, end_s)
+        waiting += _overlap(queued, admitted, start_s, end_s)
+        preempted += float(np.count_nonzero(again & (queued >= start_s) & (queued < end_s)))
+    usage = [recording.usage(start_s, end_s) for recording in recordings]
+    return ServerStatistics(
+        running_mean=running / (end_s - start_s),
+        waiting_mean=waiting / (end_s - start_s),
+        kv_usage_mean=sum(mean for mean, _ in usage) / len(usage),
+        kv_usage_max=max(highest for _, highest in usage),
+        preemptions=preempted,
+        prefix_hit_share=_hit_share(prefill or recordings, start_s, end_s),
+    )
+
+
+def _hit_share(recordings: Sequence[CoreRecording], start_s: float, end_s: float) -> float | None:
+    """Prompt tokens found in the prefix cache over those looked up, of requests first admitted between two times."""
+    hit = asked = 0
+    for recording in recordings:
+        if not recording.prefix_caching:
+            continue
+        _, admitted, _, again = _stay_times(recording.segments)
+        inside = (admitted >= start_s) & (admitted < end_s) & ~again
+        found = np.array([(stay.hit, stay.prompt) for stay in recording.segments], dtype=np.int64).reshape(-1, 2)
+        hit += int(found[inside, 0].sum())
+        asked += int(found[inside, 1].sum())
+    return hit / asked if asked else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Stays:
+    """The stays that gave tokens, request after request and in order: row of the request, first step, steps."""
+
+    row: NDArray[np.int64]
+    first_step: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    segments: list[Segment]
+
+    @classmethod
+    def of(cls, recordings: Sequence[CoreRecording], numbers: NDArray[np.int64]) -> _Stays:
+        """Those in *recordings*; steps are numbered through all cores."""
+        placed: list[tuple[int, int, Segment]] = []
+        before = 0
+        for recording in recordings:
+            placed += [(stay.number, before + stay.first_step, stay) for stay in recording.segments if stay.steps]
+            before += sum(run[1] for run in recording.runs)
+        placed.sort(key=lambda item: item[:2])
+        rows = np.array([(number, first, stay.steps) for number, first, stay in placed], dtype=np.int64).reshape(-1, 3)
+        row = np.searchsorted(numbers, rows[:, 0])
+        return cls(row, rows[:, 1], rows[:, 2], [stay for _, _, stay in placed])
+
+    def chunks(self, count: int) -> NDArray[np.int64]:
+        """Steps that gave tokens, of each request."""
+        return np.bincount(self.row, weights=self.steps, minlength=count).astype(np.int64)
+
+    def tokens(self, count: int) -> NDArray[np.int64]:
+        """Tokens of each request."""
+        given = np.array([stay.tokens for stay in self.segments], dtype=np.float64)
+        return np.bincount(self.row, weights=given, minlength=count).astype(np.int64)
+
+    def hits(self, count: int) -> NDArray[np.int64]:
+        """Prompt tokens of each request that were in the prefix cache when it was first admitted."""
+        found = np.zeros(count, dtype=np.int64)
+        found[self.row[::-1]] = [stay.hit for stay in reversed(self.segments)]
+        return found
+
+    def chunk_tokens(self) -> NDArray[np.int64]:
+        """Tokens of every step that gave some."""
+        if all(stay.gains is None for stay in self.segments):
+            return np.broadcast_to(np.int64(1), (int(self.steps.sum()),))
+        return np.array([gain for stay in self.segments for gain in stay.gains or (1,) * stay.steps], dtype=np.int64)
 
 
 def _stay_times(
-    stays: list[Segment],
+    stays: Sequence[Segment],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """When each stay was queued, admitted and ended, and whether it follows a preemption."""
     times = [(stay.queued_at, stay.admitted_at, stay.ended_at, stay.number) for stay in stays]
@@ -118,20 +196,18 @@ def _overlap(begins: NDArray[np.float64], ends: NDArray[np.float64], start_s: fl
     return float(np.clip(np.minimum(ends, end_s) - np.maximum(begins, start_s), 0.0, None).sum())
 
 
-def _gaps(
-    number: NDArray[np.int64], first_step: NDArray[np.int64], tokens: NDArray[np.int64], step_ns: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _gaps(stays: _Stays, step_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """All gaps between tokens, request after request: a stay's are a slice of the gaps between steps."""
-    if not len(number):
+    if not len(stays.row):
         return np.zeros(0, np.int64)
     between = np.diff(step_ns)
     pieces: list[NDArray[np.int64]] = []
-    last_number, last_step = -1, -1
-    for which, first, count in zip(number.tolist(), first_step.tolist(), tokens.tolist(), strict=True):
-        if which == last_number:
+    last_row, last_step = -1, -1
+    for row, first, count in zip(stays.row.tolist(), stays.first_step.tolist(), stays.steps.tolist(), strict=True):
+        if row == last_row:
             pieces.append(step_ns[first : first + 1] - step_ns[last_step])
         pieces.append(between[first : first + count - 1])
-        last_number, last_step = which, first + count - 1
+        last_row, last_step = row, first + count - 1
     return np.concatenate(pieces)
 
 

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
 
 from giq.curve.requests import Requests
 from giq.curve.server_statistics import ServerStatistics
-from giq.engine.recording import Recording
-from giq.engine.scheduler import Limits, Plan, Scheduler
+from giq.engine.content import Content, SharedContent
+from giq.engine.core import Core
+from giq.engine.pool import Pool
+from giq.engine.recording import CoreRecording, Sent, all_step_ns, requests_of, statistics_of
 from giq.engine.sequence import Sequence
 from giq.engine.spec import EngineSpec
-from giq.engine.step_time import step_time
+from giq.engine.traffic import Traffic
 from giq.units import NS_PER_S
 from giq.workload.schedule import Schedule
-from giq.workload.workload import ClosedLoad
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What one load point did: its requests, the time of every step's end (ns), and the server's own state."""
+    """What one load point did: its requests, when every step ended (ns, core after core), and the server's state.
+
+    The cores in `recordings` are those whose tokens the client gets; `prefill` are those of a pool that only computes
+    prompts.
+    """
 
     requests: Requests
     step_ns: NDArray[np.int64]
     preemptions: int
-    recording: Recording
+    recordings: tuple[CoreRecording, ...]
+    prefill: tuple[CoreRecording, ...] = ()
 
     def statistics(self, start_ns: int, end_ns: int) -> ServerStatistics:
         """The server's state over a window, weighted by time."""
-        return self.recording.statistics(start_ns / NS_PER_S, end_ns / NS_PER_S)
+        return statistics_of(self.recordings, self.prefill, start_ns / NS_PER_S, end_ns / NS_PER_S)
 
 
 def simulate(spec: EngineSpec, schedule: Schedule, begun: int = 0) -> Simulation:
@@ -43,119 +48,116 @@ def simulate(spec: EngineSpec, schedule: Schedule, begun: int = 0) -> Simulation
     """
     run = _Run(spec, schedule, begun)
     run.drive()
-    step_ns = run.recording.step_ns()
+    recordings = tuple(core.recording for core in run.last.cores)
+    step_ns = all_step_ns(recordings)
     return Simulation(
-        requests=run.recording.requests(schedule, step_ns),
+        requests=requests_of(recordings, run.sent, schedule, step_ns),
         step_ns=step_ns,
-        preemptions=run.scheduler.preemptions,
-        recording=run.recording,
+        preemptions=sum(core.scheduler.preemptions for core in run.cores),
+        recordings=recordings,
+        prefill=tuple(core.recording for core in run.cores if core not in run.last.cores),
     )
 
 
 class _Run:
-    """The loop over events: arrivals, prompts, tokens that end something; plain decoding between them is skipped."""
+    """The loop over events: requests that fall due, that reach a core, and steps that end.
+
+    Where prefill and decoding have pools of their own, a request goes through both: the first computes its prompt, the
+    second gets the KV over the link, computes the last token of the prompt again and answers.
+    """
 
     def __init__(self, spec: EngineSpec, schedule: Schedule, begun: int) -> None:
-        self.scheduler = Scheduler(Limits.of(spec))
-        self.recording = Recording(len(schedule), spec.memory.kv_blocks)
-        self._times = step_time(spec)
-        self._decode: dict[int, tuple[float, float, float]] = {}
+        first = Pool(spec)
+        self.last = first if spec.decode_pool is None else Pool(spec.decode_pool)
+        self._first = first
+        self.cores: list[Core] = first.cores if self.last is first else first.cores + self.last.cores
+        self.sent: list[Sent] = []
+        self._split = self.last is not first
+        self._transfer_s = spec.transfer_token_s
+        self._traffic = Traffic(schedule)
         self._begun = begun
-        self._overhead = spec.calibration.request_s
+        self._request_s, self._prompt_token_s = spec.calibration.request_s, spec.calibration.prompt_token_s
+        self._ready = 0.0  # when the front end is through with the prompts sent before: it takes one at a time
         self._context = spec.max_model_len
         self._prompts = schedule.input_tokens.tolist()
         self._outputs = schedule.output_tokens.tolist()
-        self._closed = isinstance(schedule.load, ClosedLoad)
-        self._until = math.inf if schedule.duration_ns is None else schedule.duration_ns / NS_PER_S
-        self._arriving: deque[tuple[float, int]] = deque()  # when the scheduler sees it, request
-        self._next = 0
-        self._clock = 0.0
-        self._send_first(schedule)
+        self._contents = _contents(schedule, spec.layout.block_size) if spec.prefix_caching else None
+        self._arriving: list[tuple[float, int, bool]] = []  # when a core sees it, request, with the KV of its prompt
 
     def drive(self) -> None:
         """Run until everything that is sent has been answered."""
-        scheduler, arriving = self.scheduler, self._arriving
+        traffic, arriving, cores = self._traffic, self._arriving, self.cores
+        only = cores[0] if len(cores) == 1 else None
         while True:
-            while arriving and arriving[0][0] <= self._clock:
-                due, number = arriving.popleft()
-                scheduler.add(self._sequence(number), due)
-            if scheduler.idle:
-                if not arriving:
+            core = only or min(cores, key=_due)
+            arrival = arriving[0][0] if arriving else _NEVER
+            if traffic.due <= arrival and traffic.due <= core.due:
+                if traffic.due == _NEVER:
                     return
-                self._clock = arriving[0][0]
-                continue
-            plan = scheduler.plan(self._clock)
-            self.recording.segments += plan.preempted
-            if plan.chunks or (plan.preempted and plan.decoding):
-                self._run_steps(plan, 1, self._times.seconds(scheduler.work(plan)), 0.0)
-            elif not plan.preempted:
-                self._decode_on(plan)
+                at, number = traffic.pop()
+                if not self._send(at, number):
+                    self._follow(number, at, accepted=False)
+            elif arrival <= core.due:
+                self._deliver()
+            else:
+                self._step(core, core.due)
 
-    def _sequence(self, number: int) -> Sequence:
+    def _step(self, core: Core, now: float) -> None:
+        """The steps of *core* are over: answers go out, and it sets out on the next ones."""
+        arriving = self._arriving
+        hands_over = self._split and core in self._first.cores
+        for sequence, _ in core.finish():
+            if hands_over:
+                heappush(arriving, (now + sequence.prompt * self._transfer_s, sequence.number, True))
+            else:
+                self._follow(sequence.number, now)
+        while arriving and arriving[0][0] <= now:
+            self._deliver()
+        core.begin(now)
+
+    def _follow(self, number: int, now: float, accepted: bool = True) -> None:
+        """What the client sends now that it has that answer, or was refused."""
+        following = self._traffic.answered(number, now, accepted)
+        while following is not None and not self._send(now, following):
+            following = self._traffic.answered(following, now, accepted=False)
+
+    def _send(self, now: float, number: int) -> bool:
+        """The client sends that request; the front end passes it on, or refuses it: whether it was accepted."""
         prompt = self._prompts[number]
-        return Sequence(number, prompt, self._outputs[number], cached=prompt - 1 if number < self._begun else 0)
-
-    def _decode_on(self, plan: Plan) -> None:
-        """Skip to the next event: nothing but decoding happens until then."""
-        count, batch = plan.decoding, self.scheduler.decoding
-        terms = self._decode.get(count)
-        if terms is None:
-            terms = self._decode[count] = self._times.decode(count)
-        even, full_s, local_s = terms
-        first = even + full_s * batch.full_tokens + local_s * batch.local_tokens
-        growth = full_s * count + local_s * batch.growing
-        steps = self.scheduler.horizon()
-        if steps > 1 and self._arriving and not self.scheduler.waiting:
-            steps = min(steps, steps_until(self._arriving[0][0] - self._clock, first, growth))
-        self._run_steps(plan, steps, first, growth)
-
-    def _run_steps(self, plan: Plan, steps: int, first: float, growth: float) -> None:
-        """*steps* steps, the first of *first* seconds and each *growth* seconds longer than the one before."""
-        scheduler = self.scheduler
-        began, free = self._clock, scheduler.free_blocks
-        self._clock = now = began + steps * (first + growth * (steps - 1) / 2)
-        done = scheduler.advance(plan, steps, now)
-        self.recording.runs.append((began, steps, first, growth, free, scheduler.fullest))
-        for _, segment in done:
-            self.recording.segments.append(segment)
-            if self._closed:
-                self._send_next(now)
-
-    def _send_first(self, schedule: Schedule) -> None:
-        if isinstance(schedule.load, ClosedLoad):
-            for _ in range(min(schedule.load.concurrency, len(schedule))):
-                self._send_next(0.0)
-        elif schedule.arrival_ns is not None:
-            for arrival in (schedule.arrival_ns / NS_PER_S).tolist():
-                self._send(arrival)
-
-    def _send_next(self, now: float) -> None:
-        """A slot fell free: the next request that is not refused takes it."""
-        while self._next < len(self._prompts) and now < self._until and not self._send(now):
-            pass
-
-    def _send(self, now: float) -> bool:
-        """Send the next request of the schedule; whether it was accepted."""
-        number = self._next
-        self._next += 1
-        accepted: bool = self._prompts[number] + self._outputs[number] <= self._context
-        self.recording.sent.append((now, accepted))
+        accepted: bool = prompt + self._outputs[number] <= self._context
+        self.sent.append((number, now, accepted))
         if accepted:
-            self._arriving.append((now + self._overhead, number))
+            begun = number < self._begun
+            self._ready = max(now, self._ready) + (0 if begun else prompt * self._prompt_token_s)
+            backlog = self._first.cores[0].backlog_s(now)  # that of one core: under load all have the same
+            heappush(self._arriving, (self._ready + self._request_s + backlog, number, begun))
         return accepted
 
+    def _deliver(self) -> None:
+        """The next arrival reaches its pool."""
+        at, number, has_kv = heappop(self._arriving)
+        prompt = self._prompts[number]
+        content = None if self._contents is None else self._contents[number]
+        if self._split and not has_kv:
+            self._first.add(Sequence(number, prompt, 1, content=content), at)
+        else:
+            ready = prompt - 1 if has_kv else 0
+            self.last.add(Sequence(number, prompt, self._outputs[number], ready=ready, content=content), at)
 
-def steps_until(seconds: float, first: float, growth: float) -> int:
-    """The fewest steps (at least one) that take *seconds*, the first *first* long and each *growth* longer."""
-    if seconds <= first:
-        return 1
-    if growth <= 0.0:
-        return math.ceil(seconds / first)
-    half = first - growth / 2
-    steps = max(1, math.ceil((math.sqrt(half * half + 2 * growth * seconds) - half) / growth))
-    # the root is rounded: take the step that does reach it
-    while steps > 1 and (steps - 1) * (first + growth * (steps - 2) / 2) >= seconds:
-        steps -= 1
-    while steps * (first + growth * (steps - 1) / 2) < seconds:
-        steps += 1
-    return steps
+
+_NEVER = float("inf")
+
+
+def _due(core: Core) -> float:
+    return core.due
+
+
+def _contents(schedule: Schedule, block_size: int) -> list[Content | None] | None:
+    """What each request's blocks share with others; None where nothing is shared."""
+    if schedule.prefix_tokens is None and schedule.session_id is None:
+        return None
+    count = len(schedule)
+    groups = [0] * count if schedule.prefix_group is None else schedule.prefix_group.tolist()
+    shared = [0] * count if schedule.prefix_tokens is None else (schedule.prefix_tokens // block_size).tolist()
+    sessions = [None] * count if schedule.session_id is None else schedule.session_id.tolist()
+    return [SharedContent(*facts) for facts in zip(groups, shared, sessions, strict=True)]

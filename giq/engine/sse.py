@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from giq.documents import encode_json
-from giq.engine.api_request import ApiRequest
-from giq.engine.vocabulary import Vocabulary
+from giq.engine.api_request import ApiRequest, Choice
+from giq.engine.vocabulary import TOKEN_BYTES, Vocabulary
 
 DONE = b"e\r\ndata: [DONE]\n\n\r\n"
 """The last event, as one chunk of HTTP's chunked encoding."""
@@ -51,26 +51,30 @@ class EventWriter:
         self._index = index
         self._prompt_tokens = len(self._choice.prompt)
 
-    def token(self, place: int) -> bytes:
-        """The chunk that carries the token at *place* (from 0), in chat with the role's before the first."""
-        token = self._vocabulary.output(self._seed, place)
-        last = place + 1 == self._choice.output
-        event = http_chunk(f"{self._head}[{self._body(token, place, last)}]{self._tail(place + 1, last)}}}\n\n")
-        return self._role() + event if self._request.chat and place == 0 else event
+    def tokens(self, first: int, end: int) -> bytes:
+        """The chunk that carries the tokens from place *first* to before *end*, in chat after the role's.
 
-    def _body(self, token: int, place: int, last: bool) -> str:
-        text = self._vocabulary.text(token)
-        ids = f"[{token}]" if self._request.return_token_ids else "null"
+        An engine that gives several tokens in a step sends them in one chunk.
+        """
+        tokens = [self._vocabulary.output(self._choice.seed, place) for place in range(first, end)]
+        last = end == self._choice.output
+        event = http_chunk(f"{self._head}[{self._body(tokens, first, last)}]{self._tail(end, last)}}}\n\n")
+        return self._role() + event if self._request.chat and first == 0 else event
+
+    def _body(self, tokens: list[int], first: int, last: bool) -> str:
+        text = shown_text(self._choice, "".join(map(self._vocabulary.text, tokens)), first)
+        ids = _list(tokens) if self._request.return_token_ids else "null"
         reason = f'"{self._choice.finish_reason}"' if last else "null"
+        stop = encode_json(self._choice.stop_reason).decode() if last else "null"
         if self._request.chat:
-            stop = '"stop_reason":null,' if last else ""
+            ended = f'"stop_reason":{stop},' if last else ""
             return (
                 f'{{"index":{self._index},"delta":{{"content":"{text}"}},"logprobs":null,'
-                f'"finish_reason":{reason},{stop}"token_ids":{ids}}}'
+                f'"finish_reason":{reason},{ended}"token_ids":{ids}}}'
             )
-        prompt_ids = _list(self._choice.prompt) if place == 0 and self._request.return_token_ids else "null"
+        prompt_ids = _list(self._choice.prompt) if first == 0 and self._request.return_token_ids else "null"
         return (
-            f'{{"index":{self._index},"text":"{text}","logprobs":null,"finish_reason":{reason},"stop_reason":null,'
+            f'{{"index":{self._index},"text":"{text}","logprobs":null,"finish_reason":{reason},"stop_reason":{stop},'
             f'"prompt_token_ids":{prompt_ids},"token_ids":{ids}}}'
         )
 
@@ -90,10 +94,12 @@ class EventWriter:
         )
 
 
-def usage_event(request: ApiRequest, identity: Identity) -> bytes:
-    """The chunk after the last token, with the usage of the whole answer."""
+def usage_event(request: ApiRequest, identity: Identity, cached: int | None) -> bytes:
+    """The chunk after the last token, with the usage of the whole answer; *cached* is told unless None."""
     given = sum(choice.output for choice in request.choices)
     counted = _usage_text(request.prompt_tokens, given)
+    if cached is not None:
+        counted = f'{counted[:-1]},"prompt_tokens_details":{{"cached_tokens":{cached}}}}}'
     return http_chunk(f'{_head(request, identity)}[]{counted},"system_fingerprint":"{identity.fingerprint}"}}\n\n')
 
 
@@ -103,8 +109,8 @@ def error_event(body: dict[str, Any]) -> bytes:
     return http_chunk(f'data: {{"error": {{{fields}}}}}\n\n')
 
 
-def whole_answer(request: ApiRequest, identity: Identity, vocabulary: Vocabulary) -> dict[str, Any]:
-    """The answer that is not streamed."""
+def whole_answer(request: ApiRequest, identity: Identity, vocabulary: Vocabulary, cached: int | None) -> dict[str, Any]:
+    """The answer that is not streamed; its usage tells the *cached* tokens unless None."""
     return {
         "id": identity.id,
         "object": "chat.completion" if request.chat else "text_completion",
@@ -114,7 +120,7 @@ def whole_answer(request: ApiRequest, identity: Identity, vocabulary: Vocabulary
         "system_fingerprint": identity.fingerprint,
         "usage": {
             **usage(request.prompt_tokens, sum(choice.output for choice in request.choices)),
-            "prompt_tokens_details": None,
+            "prompt_tokens_details": None if cached is None else {"cached_tokens": cached},
         },
     }
 
@@ -122,16 +128,21 @@ def whole_answer(request: ApiRequest, identity: Identity, vocabulary: Vocabulary
 def _whole_choice(request: ApiRequest, index: int, vocabulary: Vocabulary) -> dict[str, Any]:
     choice = request.choices[index]
     tokens = [vocabulary.output(choice.seed, place) for place in range(choice.output)]
-    text = "".join(map(vocabulary.text, tokens))
+    text = shown_text(choice, "".join(map(vocabulary.text, tokens)), 0)
     answer: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if request.chat else {"text": text}
     return {
         "index": index,
         **answer,
         "logprobs": None,
         "finish_reason": choice.finish_reason,
-        "stop_reason": None,
+        "stop_reason": choice.stop_reason,
         "token_ids": tokens if request.return_token_ids else None,
     }
+
+
+def shown_text(choice: Choice, text: str, first: int) -> str:
+    """What is told of *text*, that of the tokens from place *first* on: nothing of a stop string."""
+    return text if choice.shown is None else text[: max(0, choice.shown - first * TOKEN_BYTES)]
 
 
 def _head(request: ApiRequest, identity: Identity) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from giq.engine.pace import pace
 from giq.engine.spec import EngineSpec
-from giq.engine.step_time import StepTime, Work, step_time
+from giq.engine.step_time import StepTime, Work
 from giq.workload.schedule import Schedule
 
 
 @dataclass(frozen=True)
 class SteadyState:
-    """The engine as a fluid: each of `running` sequences gains a token a step, and those done are replaced at once.
+    """The engine as a fluid: each of `running` sequences gains tokens in a step, and those done are replaced at once.
 
-    `input_mean`, `output_mean` are the workload's tokens a request; `context_mean` is the context of a running
-    sequence, seen at any moment (long outputs are seen more often), `pairs_mean` the attention pairs of one
-    prompt. `most_running` is what `max_num_seqs` and the KV cache allow.
+    `input_mean` (what the prefix cache does not hold), `output_mean` are the workload's tokens a request;
+    `context_mean` is the context of a running sequence, seen at any moment (long outputs are seen more often),
+    `pairs_mean` the attention pairs of one prompt. `most_running` is what `max_num_seqs` and the KV cache of all
+    `cores` allow; a step gives a sequence `gain` of the `width` tokens that it computes. `most_prompts_rps` is what
+    a pool that only computes prompts lets through (infinite: there is none).
     """
 
     times: StepTime
@@ -27,33 +31,46 @@ class SteadyState:
     context_mean: float
     pairs_mean: float
     most_running: int
+    cores: int = 1
+    gain: float = 1.0
+    width: int = 1
+    most_prompts_rps: float = math.inf
 
     @classmethod
     def of(cls, spec: EngineSpec, lengths: Schedule) -> SteadyState:
         """That of *spec* for requests like those in *lengths*."""
         prompts, outputs = lengths.input_tokens.astype(float), lengths.output_tokens.astype(float)
+        fresh = prompts - (_found(lengths) if spec.prefix_caching else 0.0)
+        pairs = float(np.mean(fresh * (prompts - fresh / 2)))
+        pool = spec.decode_pool or spec
         context = float(np.mean(outputs * (prompts + outputs / 2)) / np.mean(outputs))
-        fitting = spec.memory.kv_blocks / max(1, spec.layout.blocks(round(context)))
+        fitting = pool.memory.kv_blocks / max(1, pool.layout.blocks(round(context)))
+        split = spec.decode_pool is not None
         return cls(
-            times=step_time(spec),
-            input_mean=float(prompts.mean()),
+            times=pace(pool),
+            input_mean=1.0 if split else float(fresh.mean()),
             output_mean=float(outputs.mean()),
             context_mean=context,
-            pairs_mean=float(np.mean(prompts * prompts) / 2),
-            most_running=max(1, min(spec.max_num_seqs, int(fitting))),
+            pairs_mean=0.0 if split else pairs,
+            most_running=pool.cores * max(1, min(pool.max_num_seqs, int(fitting))),
+            cores=pool.cores,
+            gain=1.0 if pool.speculation is None else pool.speculation.mean_tokens,
+            width=1 if pool.speculation is None else pool.speculation.tokens + 1,
+            most_prompts_rps=_prompts_rps(spec, float(fresh.mean()), pairs) if split else math.inf,
         )
 
     def rate_rps(self, running: int) -> float:
         """Requests completed a second with so many running."""
-        started = running / self.output_mean
+        on_one = running / self.cores
+        started = self.gain * on_one / self.output_mean
         work = Work(
-            tokens=round(running + started * self.input_mean),
-            sequences=running,
-            full_tokens=round(running * self.context_mean),
+            tokens=round(on_one * self.width + started * self.input_mean),
+            sequences=max(1, round(on_one * self.width)),
+            full_tokens=round(on_one * self.context_mean),
             local_tokens=0,
             full_pairs=round(started * self.pairs_mean),
         )
-        return started / self.times.seconds(work)
+        return min(self.most_prompts_rps, self.cores * started / self.times.seconds(work))
 
     @property
     def highest_rps(self) -> float:
@@ -62,11 +79,31 @@ class SteadyState:
 
     def running(self, rate_rps: float) -> int:
         """The fewest running with which that rate is completed; the most there can be where none is enough."""
+        rate_rps = min(rate_rps, 0.999 * self.most_prompts_rps)  # what prompts hold back never runs
         low, high = 0, self.most_running
         while low + 1 < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self.rate_rps(middle) >= rate_rps else (middle, high)
         return high
+
+
+def _found(lengths: Schedule) -> NDArray[np.float64]:
+    """Prompt tokens of each request that others sent before it: its prefix, or all that its conversation had."""
+    found = np.zeros(len(lengths))
+    if lengths.prefix_tokens is not None:
+        found += lengths.prefix_tokens
+    if lengths.parent is not None:
+        parents = np.maximum(lengths.parent, 0)
+        history = lengths.input_tokens[parents] + lengths.output_tokens[parents]
+        found = np.where(lengths.parent >= 0, np.minimum(history, lengths.input_tokens - 1), found)
+    return found
+
+
+def _prompts_rps(spec: EngineSpec, tokens: float, pairs: float) -> float:
+    """Prompts computed a second by all cores of *spec* when their steps are full."""
+    full = max(1.0, spec.max_num_batched_tokens / tokens)
+    work = Work(round(full * tokens), math.ceil(full), 0, 0, round(full * pairs))
+    return spec.cores * full / pace(spec).seconds(work)
 
 
 def begun(schedule: Schedule, running: int) -> Schedule:
@@ -81,13 +118,22 @@ def begun(schedule: Schedule, running: int) -> Schedule:
     outputs = schedule.output_tokens.astype(np.int64)
     chosen = rng.choice(len(outputs), size=running, p=outputs / outputs.sum())
     given = (rng.random(running) * outputs[chosen]).astype(np.int32)
+    parent = schedule.parent
     return replace(
         schedule,
         arrival_ns=np.concatenate([np.zeros(running, dtype=np.int64), schedule.arrival_ns]),
-        input_tokens=_joined(schedule.input_tokens[chosen] + given, schedule.input_tokens),
-        output_tokens=_joined(schedule.output_tokens[chosen] - given, schedule.output_tokens),
+        input_tokens=np.concatenate([(schedule.input_tokens[chosen] + given).astype(np.int32), schedule.input_tokens]),
+        output_tokens=np.concatenate([schedule.output_tokens[chosen] - given, schedule.output_tokens]),
+        prefix_group=_joined(schedule.prefix_group, chosen),
+        prefix_tokens=_joined(schedule.prefix_tokens, chosen),
+        session_id=None if parent is None else np.concatenate([-1 - np.arange(running), schedule.session_id]),
+        turn=None if parent is None else np.concatenate([np.ones(running, dtype=np.int16), schedule.turn]),
+        parent=None
+        if parent is None
+        else np.concatenate([np.full(running, -1), np.where(parent < 0, -1, parent + running)]),
+        think_ns=None if parent is None else np.concatenate([np.zeros(running, dtype=np.int64), schedule.think_ns]),
     )
 
 
-def _joined(first: NDArray[np.int32], rest: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.concatenate([first.astype(np.int32), rest])
+def _joined(column: NDArray[np.int32] | None, chosen: NDArray[np.int64]) -> NDArray[np.int32] | None:
+    return None if column is None else np.concatenate([column[chosen], column])

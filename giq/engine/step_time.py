@@ -15,6 +15,13 @@ SMALLEST_BUCKET = 16
 LOGIT_VALUE_BYTES = 2.0
 """Embedding and output matrix stay in 16 bits in quantised checkpoints."""
 
+EXPERT_TILE = 16
+"""Rows that an expert's matrices are multiplied with at least, however few tokens chose it: the smallest tile of
+the grouped matrix kernels (vLLM's fused and Marlin MoE kernels align each expert's tokens to blocks of 16 or more)."""
+
+EXPERTS_ONLY = ("mxfp4",)
+"""Precisions in which only experts are stored; everything else of such a checkpoint stays in 16 bits (gpt-oss)."""
+
 
 class Work(NamedTuple):
     """What one step computes, over all accelerators.
@@ -36,8 +43,9 @@ class Work(NamedTuple):
 class StepTime:
     """Seconds that the terms of a step take; built by `step_time`, times are those of one pipeline's whole depth.
 
-    `dense_s` and `experts_s` read all the weights of each kind, `token_s` and `sequence_flop_s` are the matrix
-    work of one token and of one sampled sequence. `full_s` and `local_s` read one token of KV cache,
+    `dense_s` and `experts_s` read all the weights of each kind, `token_s`, `routed_s` and `sequence_flop_s` are the
+    matrix work of one token outside and inside experts, and of one sampled sequence; `tiles_s` is that of the
+    smallest tile of every expert. `full_s` and `local_s` read one token of KV cache,
     `full_pair_s` and `local_pair_s` attend one query x key pair. `reduce_token_s` is communication of one token,
     `fixed_s` and `sequence_s` are paid once a step and once a sequence in it.
     """
@@ -47,6 +55,8 @@ class StepTime:
     untouched: float
     ridge: float
     token_s: float
+    routed_s: float
+    tiles_s: float
     sequence_flop_s: float
     full_s: float
     local_s: float
@@ -80,9 +90,11 @@ class StepTime:
         if self.padded:
             tokens = bucket(tokens)
         reading = self.dense_s
-        if self.experts_s:
-            reading += self.experts_s * (1.0 - math.pow(self.untouched, tokens))
         working = self.token_s * tokens + self.sequence_flop_s * sequences
+        if self.experts_s:
+            touched = 1.0 - math.pow(self.untouched, tokens)
+            reading += self.experts_s * touched
+            working += max(self.routed_s * tokens, self.tiles_s * touched)
         high, low = (reading, working) if reading > working else (working, reading)
         joined = high * math.pow(1.0 + math.pow(low / high, self.ridge), 1.0 / self.ridge)
         return joined + self.reduce_token_s * tokens + self.fixed_s + self.sequence_s * sequences
@@ -135,7 +147,7 @@ def floor(spec: EngineSpec, work: Work) -> float:
     weights = terms.dense_s + terms.experts_s * (1.0 - math.pow(terms.untouched, tokens))
     kv = (terms.full_s * work.full_tokens + terms.local_s * work.local_tokens) / batches
     pairs = (terms.full_pair_s * work.full_pairs + terms.local_pair_s * work.local_pairs) / batches
-    matrix = terms.token_s * tokens + terms.sequence_flop_s * work.sequences / batches
+    matrix = (terms.token_s + terms.routed_s) * tokens + terms.sequence_flop_s * work.sequences / batches
     return max(weights + kv, matrix + pairs)
 
 
@@ -148,13 +160,18 @@ def _terms(spec: EngineSpec, shares: Shares) -> StepTime:
     kv_bytes = spec.tp * spec.pp * spec.layout.unit_bytes / spec.layout.block_size
     group = model.layers // (spec.layout.full_units + spec.layout.local_units)
     layer_bytes = kv_bytes / group
-    attention = 4 * model.attention_heads * model.head_dim / (spec.tp * chip.bf16_flops * shares.prefill_attention)
+    dense_flops = chip.bf16_flops if spec.precision in EXPERTS_ONLY else chip.matrix_flops
+    expert_flops = spec.tp * chip.matrix_flops * shares.matrix * shares.expert_matrix
+    routing = model.experts.count / model.experts.per_token if model.experts else 0.0
+    attention = model.attention_flops() / (spec.tp * chip.bf16_flops * shares.prefill_attention)
     return StepTime(
         dense_s=dense / (bandwidth * shares.weight_read),
         experts_s=experts / (bandwidth * shares.weight_read * shares.expert_read),
         untouched=1.0 - model.experts.per_token / model.experts.count if model.experts else 1.0,
         ridge=calibration.ridge,
-        token_s=(shared + routed / shares.expert_matrix) / (spec.tp * chip.matrix_flops * shares.matrix),
+        token_s=shared / (spec.tp * dense_flops * shares.matrix),
+        routed_s=routed / expert_flops,
+        tiles_s=EXPERT_TILE * routing * routed / expert_flops,
         sequence_flop_s=per_sequence / (spec.tp * chip.bf16_flops * shares.matrix),
         full_s=full_layers * layer_bytes / (bandwidth * shares.kv_read),
         local_s=local_layers * layer_bytes / (bandwidth * shares.kv_read),
@@ -162,7 +179,7 @@ def _terms(spec: EngineSpec, shares: Shares) -> StepTime:
         local_pair_s=local_layers * attention,
         reduce_token_s=_communication_token_s(spec, shares.link),
         fixed_s=_fixed_s(spec),
-        sequence_s=calibration.sequence_s,
+        sequence_s=calibration.sequence_s + model.layers * calibration.row_s,
         stages=spec.pp,
         padded=chip.kind == "tpu",
     )
@@ -177,7 +194,8 @@ def read_bytes(spec: EngineSpec) -> tuple[float, float]:
     embedding = 0.0 if model.tied_embeddings else model.vocab_size * model.hidden_size * LOGIT_VALUE_BYTES
     experts = 0.0
     if model.experts is not None:
-        values = 3 * model.layers * model.experts.count * model.hidden_size * model.experts.intermediate_size
+        layers = model.layers - model.experts.dense_layers
+        values = 3 * layers * model.experts.count * model.hidden_size * model.experts.intermediate_size
         experts = min(values * BYTES_PER_VALUE[spec.precision], 0.99 * (spec.weights_bytes - embedding))
     return max(0.0, spec.weights_bytes - embedding - experts), experts
 
@@ -190,7 +208,8 @@ def matrix_flops(model: Model) -> tuple[float, float, float]:
     routed = 0
     if model.experts is not None:
         a_token = model.experts.per_token * model.experts.intermediate_size
-        routed = min(3 * model.layers * model.hidden_size * a_token, inside)
+        layers = model.layers - model.experts.dense_layers
+        routed = min(3 * layers * model.hidden_size * a_token, inside)
     return 2.0 * (inside - routed), 2.0 * routed, 2.0 * head
 
 
@@ -216,7 +235,8 @@ def _communication_token_s(spec: EngineSpec, share: float) -> float:
 
 def _fixed_s(spec: EngineSpec) -> float:
     calibration, layers = spec.calibration, spec.model.layers
-    fixed = calibration.step_s + layers * calibration.layer_s
+    a_layer = calibration.layer_s + (calibration.expert_layer_s if spec.model.experts else 0.0)
+    fixed = calibration.step_s + layers * a_layer
     if spec.tp > 1:
-        fixed += 2 * layers * calibration.reduce_s * math.log2(spec.tp)
+        fixed += 2 * layers * calibration.reduce_s
     return fixed + (spec.pp - 1) * calibration.reduce_s

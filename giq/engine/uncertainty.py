@@ -14,9 +14,10 @@ from giq.curve.point import STATISTICS, Distribution, Estimate, Point
 from giq.curve.saturation import past_saturation
 from giq.curve.window import choose_window
 from giq.documents import replace
+from giq.engine.calibration import interval_with
 from giq.engine.simulation import Simulation
 from giq.units import NS_PER_S
-from giq.workload.workload import Load, OpenLoad
+from giq.workload.workload import Arrival, Load, OpenLoad
 
 METRICS = ("ttft", "ttft_scheduled", "itl", "tpot", "ntpot", "latency", "latency_scheduled")
 
@@ -31,10 +32,10 @@ class Variant:
     slope: float | None
 
     @classmethod
-    def of(cls, run: Simulation, load: Load) -> Variant:
+    def of(cls, run: Simulation, load: Load, arrival: Arrival) -> Variant:
         """The variant's statistics over its own window."""
         requests = run.requests
-        window = choose_window(requests, load)
+        window = choose_window(requests, load, arrival)
         chosen = window.holds(window.times(requests))
         of_requests = latencies(requests)
         found = {name: _distribution(getattr(of_requests, name)[chosen]) for name in METRICS if name != "itl"}
@@ -47,8 +48,10 @@ class Variant:
         return cls(found, slope)
 
 
-def widened(point: Point, variants: Sequence[Variant]) -> Point:
+def widened(point: Point, variants: Sequence[Variant], ttft_sigma: float = 0.0) -> Point:
     """*point* with every latency's interval reaching over what *variants* have instead.
+
+    That of TTFT reaches farther by an error of its own, *ttft_sigma* in the logarithm.
 
     Past saturation the growth of in-flight, from which the saturation point's interval is made, does so too; it
     stays above 0, since what is past saturation for the engine as predicted is said to be.
@@ -56,6 +59,10 @@ def widened(point: Point, variants: Sequence[Variant]) -> Point:
     changed: dict[str, Distribution | Estimate] = {
         name: _widened(point.metric(name), [variant.latencies[name] for variant in variants]) for name in METRICS
     }
+    for name in ("ttft", "ttft_scheduled"):
+        found = changed[name]
+        assert isinstance(found, Distribution)  # noqa: S101 - narrows the type
+        changed[name] = _farther(found, ttft_sigma)
     if past_saturation(point) and point.in_flight_slope is not None:
         slope = point.in_flight_slope
         others = [variant.slope for variant in variants if variant.slope is not None]
@@ -77,6 +84,16 @@ def _widened(found: Distribution, others: Sequence[Distribution]) -> Distributio
             ends.append(None if there is None else there.value)
         known = [end for end in ends if end is not None]
         reaching[statistic] = Estimate(value=estimate.value, lo=min(known), hi=max(known))
+    return replace(found, **reaching)
+
+
+def _farther(found: Distribution, sigma: float) -> Distribution:
+    reaching: dict[str, Estimate | None] = {}
+    for statistic in STATISTICS:
+        estimate = found.at(statistic)
+        if estimate is not None and estimate.lo is not None and estimate.hi is not None:
+            low, high = interval_with((estimate.lo, estimate.value, estimate.hi), sigma)
+            reaching[statistic] = Estimate(value=estimate.value, lo=low, hi=high)
     return replace(found, **reaching)
 
 

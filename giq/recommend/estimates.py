@@ -20,6 +20,7 @@ from giq.recommend.requirement import Requirement
 from giq.recommend.units import known_model, same_unit
 
 if TYPE_CHECKING:
+    from giq.engine.calibrations import Kept
     from giq.engine.spec import EngineSpec
 
 SEED = 0
@@ -53,10 +54,13 @@ def estimate_curves(
     *progress* is told how many of how many are done. With several *processes* new interpreters are started
     (so the caller's main module must be importable); the result is the same.
     """
+    from giq.engine.calibrations import kept_calibrations  # only here is the engine needed
+
+    kept = kept_calibrations()
     specs: list[EngineSpec] = []
     rejected: list[Rejection] = []
     for candidate in candidates:
-        spec = _spec(candidate.config, catalog)
+        spec = _spec(candidate.config, catalog, kept)
         if isinstance(spec, str):
             rejected.append(_impossible(candidate.config, spec))
         else:
@@ -73,18 +77,18 @@ def estimate_curves(
     return curves, rejected
 
 
-def _spec(config: ServingConfiguration, catalog: Catalog) -> EngineSpec | str:
+def _spec(config: ServingConfiguration, catalog: Catalog, kept: Sequence[Kept]) -> EngineSpec | str:
     """The engine of *config*, or why it cannot run (the model does not fit) or is not modelled.
 
     Where the KV cache holds less than one request of the model's whole context, the configuration says so: vLLM
     does not start otherwise.
     """
-    from giq.engine.spec import EngineSpec  # only here is the engine needed
+    from giq.engine.calibrations import predicting
 
     try:
-        spec = EngineSpec.of(config, catalog)
+        spec = predicting(config, catalog, kept)
         if spec.max_model_len < int(config.main.engine_args.get("max_model_len", spec.model.max_context)):
-            return EngineSpec.of(_with_context(config, spec.max_model_len), catalog)
+            return predicting(_with_context(config, spec.max_model_len), catalog, kept)
     except UsageError as error:
         return error.what
     return spec

@@ -20,6 +20,7 @@ from giq.documents import Entry
 from giq.recommend.recommendation import Row
 from giq.recommend.requirement import Requirement, workload_words
 from giq.units import format_rate, format_seconds, format_share
+from giq.workload.conversation import ThinkTime
 from giq.workload.workload import Arrival, Sampling, Workload
 
 
@@ -50,12 +51,18 @@ def evidence_note(curve: Curve, found: Origin) -> str:
     when = f" on {found.measured_at[:10]}" if found.measured_at else ""
     if curve.evidence == "estimated":
         calibration = f", calibration {found.calibration_id}" if found.calibration_id else ""
-        return f"estimated by the simulated engine{calibration}; not measured"
+        doubt = "; its intervals are wide: nothing near it was ever calibrated" if _prior_alone(found) else ""
+        return f"estimated by the simulated engine{calibration}; not measured{doubt}"
     if curve.evidence == "published":
         sources = ", ".join(sorted({point.provenance.source for point in curve.valid_points}))
         return f"published{when}: {sources}"
     hardware = "hardware declared, not detected" if found.hardware_source == "declared" else "hardware detected"
     return f"measured{when}, {hardware}"
+
+
+def _prior_alone(found: Origin) -> bool:
+    """Whether an estimate rests on physics alone, for which no published or measured point was ever fitted."""
+    return found.calibration_id is None or found.calibration_id.startswith("prior-")
 
 
 def precision_note(curve: Curve, model: Model | None) -> str | None:
@@ -124,15 +131,15 @@ def profile_command(row: Row, requirement: Requirement, catalog: Catalog) -> str
 def profile_words(workload: Workload, targets: Sequence[Target], catalog: Catalog) -> list[str] | None:
     """*workload* and *targets* as options of `giq profile` and `giq recommend`, one word each.
 
-    None where the options cannot say them: bounded lengths, a trace, targets at several percentiles.
+    None where the options cannot say them: bounded lengths, a trace or a ramp, targets at several percentiles.
     """
     lengths, law = _lengths_options(workload, catalog), _arrival_options(workload.arrival)
-    goals = _target_options(targets)
-    if lengths is None or law is None or goals is None:
+    goals, shared = _target_options(targets), _sharing_options(workload)
+    if lengths is None or law is None or shared is None or goals is None:
         return None
     if workload.sampling != Sampling() or workload.modality != "text":
         return None
-    return [*lengths, *law, *goals]
+    return [*lengths, *law, *shared, *goals]
 
 
 def _lengths_options(workload: Workload, catalog: Catalog) -> list[str] | None:
@@ -165,11 +172,22 @@ def _decimal(number: float) -> str:
 
 
 def _arrival_options(arrival: Arrival) -> list[str] | None:
-    if arrival.law == "trace":
+    if arrival.law in ("trace", "ramp"):  # of another machine's file; of no use for a capacity
         return None
     if arrival.law == "gamma" and arrival.shape is not None:
         return ["--arrival", f"gamma:{_decimal(arrival.shape)}"]
     return [] if arrival == Arrival() else ["--arrival", arrival.law]
+
+
+def _sharing_options(workload: Workload) -> list[str] | None:
+    """Shared prefixes and conversations."""
+    words = [] if workload.shared_prefix is None else ["--shared-prefix", str(workload.shared_prefix)]
+    talk = workload.conversation
+    if talk is None:
+        return words
+    turns = _length_text(talk.turns)
+    pause = ["--think-time", str(talk.think)] if talk.think != ThinkTime() else []
+    return None if turns is None else [*words, "--turns", turns, *pause]
 
 
 def _target_options(targets: Sequence[Target]) -> list[str] | None:

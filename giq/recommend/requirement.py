@@ -77,9 +77,30 @@ class Requirement(Entry, frozen=True, kw_only=True):
 
 
 def workload_words(workload: Workload) -> str:
-    """A workload for people: `chatbot (108 input, 132 output tokens, poisson)`."""
+    """A workload for people: `chatbot (108 input, 132 output tokens, poisson)`.
+
+    What requests have in common is said too: `..., 4 turns with 5s between, 8 shared prefixes of 512 tokens`.
+    """
     lengths = f"{_length_words(workload.input_tokens)} input, {_length_words(workload.output_tokens)} output tokens"
-    return f"{workload.use_case or 'workload'} ({lengths}, {workload.arrival} arrivals)"
+    parts = [lengths, f"{workload.arrival} arrivals", *_talk_words(workload), *_prefix_words(workload)]
+    return f"{workload.use_case or 'workload'} ({', '.join(parts)})"
+
+
+def _talk_words(workload: Workload) -> list[str]:
+    talk = workload.conversation
+    if talk is None:
+        return []
+    pause = f" with {talk.think} between" if talk.think.mean_s else ""
+    return [f"conversations of {_length_words(talk.turns)} turns{pause}"]
+
+
+def _prefix_words(workload: Workload) -> list[str]:
+    prefix = workload.shared_prefix
+    if prefix is None:
+        return []
+    popular = f", Zipf {prefix.zipf:g}" if prefix.zipf else ""
+    which = "one shared prefix" if prefix.groups == 1 else f"{prefix.groups} shared prefixes{popular}"
+    return [f"{which} of {prefix.tokens} tokens"]
 
 
 def target_words(requirement: Requirement) -> str:

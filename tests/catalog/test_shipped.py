@@ -15,15 +15,24 @@ ACCELERATORS = [pytest.param(accelerator, id=accelerator.name) for accelerator i
 
 def _parameters(model: Model, experts: int | None = None) -> int:
     """Weights that follow from the architecture (norms and biases left out), of *experts* experts a layer."""
-    attention = 2 * model.hidden_size * model.head_dim * (model.attention_heads + model.kv_heads)
-    feed_forward = 3 * model.hidden_size * model.intermediate_size
-    if model.experts:
-        each = 3 * model.hidden_size * model.experts.intermediate_size
-        router = model.hidden_size * model.experts.count
-        feed_forward = (experts or model.experts.count) * each + router
-        feed_forward += 3 * model.hidden_size * model.experts.shared_intermediate_size
+    dense = 3 * model.hidden_size * model.intermediate_size
     embeddings = model.vocab_size * model.hidden_size * (1 if model.tied_embeddings else 2)
-    return model.layers * (attention + feed_forward) + embeddings
+    if not model.experts:
+        return model.layers * (_attention(model) + dense) + embeddings
+    each = 3 * model.hidden_size * model.experts.intermediate_size
+    mixture = (experts or model.experts.count) * each + model.hidden_size * model.experts.count
+    mixture += 3 * model.hidden_size * model.experts.shared_intermediate_size
+    first = model.experts.dense_layers
+    return model.layers * _attention(model) + first * dense + (model.layers - first) * mixture + embeddings
+
+
+def _attention(model: Model) -> int:
+    """Weights of one layer's attention."""
+    latent, heads = model.latent_attention, model.attention_heads
+    if latent is None:
+        return 2 * model.hidden_size * model.head_dim * (heads + model.kv_heads)
+    queries = heads * latent.query_dim + latent.kv_rank + latent.rope_dim + heads * latent.value_dim
+    return model.hidden_size * queries + latent.kv_rank * heads * (model.head_dim + latent.value_dim)
 
 
 def test_every_kind_ships() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
+from giq import documents
 from giq.catalog import (
     Accelerator,
     Catalog,
@@ -22,6 +23,7 @@ from giq.catalog import (
     Source,
     Weights,
 )
+from giq.catalog.models import LatentAttention
 from giq.engine.spec import EngineSpec
 from giq.workload.workload import Workload
 
@@ -80,7 +82,25 @@ MIXTURE = Model(
     weights=(Weights(repository="org/Mixture-20B", precision="mxfp4", bytes=13_761_264_768),),
     source=SOURCE,
 )
-MODELS = (DENSE, LARGE, MIXTURE)
+LATENT = Model(
+    name="latent-16b",
+    title="A mixture of experts with latent attention",
+    parameters=15_706_484_224,
+    active_parameters=2_661_150_208,
+    layers=27,
+    hidden_size=2048,
+    intermediate_size=10944,
+    attention_heads=16,
+    kv_heads=16,
+    head_dim=128,
+    vocab_size=102400,
+    max_context=163840,
+    experts=Experts(count=64, per_token=6, intermediate_size=1408, shared_intermediate_size=2816, dense_layers=1),
+    latent_attention=LatentAttention(kv_rank=512, rope_dim=64, query_dim=192, value_dim=128),
+    weights=(Weights(repository="org/Latent-16B", precision="bf16", bytes=31_412_968_448),),
+    source=SOURCE,
+)
+MODELS = (DENSE, LARGE, MIXTURE, LATENT)
 
 
 def chip(
@@ -168,6 +188,25 @@ def engine(
         return spec
     context = min(spec.max_model_len, spec.layout.capacity(kv_blocks))
     return replace(spec, memory=replace(spec.memory, kv_blocks=kv_blocks), max_model_len=context)
+
+
+def unit(
+    *, speculative: str | None = None, adapters: int | None = None, router: str | None = None, **fields: Any
+) -> EngineSpec:
+    """An engine of one component with those fields, and what the unit shares."""
+    main = documents.replace(config().main, **fields)
+    shared = ServingConfiguration(components=(main,), speculative=speculative, adapters=adapters, router=router)
+    return EngineSpec.of(shared, CATALOG)
+
+
+def split(decode_args: dict[str, EngineValue] | None = None, prefills: int = 1, **fields: Any) -> EngineSpec:
+    """Prefill and decoding in pools of their own, of the same components."""
+    main = documents.replace(config().main, **fields)
+    parts = (
+        documents.replace(main, role="prefill", replicas=prefills),
+        documents.replace(main, role="decode", engine_args={**main.engine_args, **(decode_args or {})}),
+    )
+    return EngineSpec.of(ServingConfiguration(components=parts), CATALOG)
 
 
 def work(prompt: int = 256, output: int = 128) -> Workload:

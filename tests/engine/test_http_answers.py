@@ -183,7 +183,7 @@ def test_it_announces_itself() -> None:
     assert {header for header, _ in (version, models, health)} == {f"giq-engine/{__version__}"}
     told = json.loads(version[1])
     assert told["version"] == "0.32.0"
-    assert told["giq_engine"]["calibration_id"] == "prior-gpu-1"
+    assert told["giq_engine"]["calibration_id"] == engine().calibration.calibration_id
     announced = decode_json(json.dumps(told["giq_engine"]["config"]), ServingConfiguration, "/version")
     assert announced == config()
     cards = json.loads(models[1])["data"]

@@ -95,7 +95,7 @@ def test_a_client_that_hangs_up_frees_its_place() -> None:
             answer.close()
         for _ in range(100):
             await asyncio.sleep(0.02)
-            if server.engine.scheduler.idle:
+            if server.engine.idle:
                 break
         return await scraped(server, session)
 
@@ -130,16 +130,19 @@ def test_real_time_is_virtual_time() -> None:
     )
     expected = simulate(spec, schedule).requests
 
-    async def work(server: EngineServer, session: aiohttp.ClientSession) -> list[list[float]]:
+    async def work(server: EngineServer, session: aiohttp.ClientSession) -> tuple[list[list[float]], float]:
         bodies = [
-            {"prompt": [5] * prompt, "max_tokens": output, "ignore_eos": True, "stream": True}
-            for prompt, output in zip(prompts, outputs, strict=True)
+            {"prompt": [number] * prompt, "max_tokens": output, "ignore_eos": True, "stream": True}
+            for number, (prompt, output) in enumerate(zip(prompts, outputs, strict=True))
         ]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(streamed_times(server, session, body)) for body in bodies]
-        return [task.result() for task in tasks]
+        return [task.result() for task in tasks], server.engine.lag_s
 
-    found = served(work, spec)
+    for _ in range(4):  # on a machine too busy to keep any clock: again
+        found, lag = served(work, spec)
+        if lag < 0.02:
+            break
     assert [len(times) - 1 for times in found] == outputs
     tpot = [(times[-1] - times[1]) / (len(times) - 2) for times in found]
     virtual = (expected.last_token_ns - expected.first_token_ns) / 1e9 / (expected.output_tokens - 1)

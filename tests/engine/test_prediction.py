@@ -51,10 +51,10 @@ def test_points_are_estimated_and_say_what_they_rest_on() -> None:
     for point in curve().points:
         provenance = point.provenance
         assert (provenance.evidence, provenance.hardware_source) == ("estimated", "simulated")
-        assert provenance.calibration_id == "prior-gpu-1"
+        assert provenance.calibration_id == "prior-gpu-2-unchecked"
         assert provenance.measured_at is None
         assert point.accelerator_seconds == 0
-        assert point.n_requests >= 200
+        assert point.n_requests >= 150
 
 
 def test_every_statistic_has_an_interval_around_it() -> None:
@@ -73,7 +73,7 @@ def test_every_statistic_has_an_interval_around_it() -> None:
     assert tpot.hi is not None
     assert tpot.lo is not None
     assert tpot.hi / tpot.value == pytest.approx(1.41, rel=0.03)
-    assert tpot.lo < 0.85 * tpot.value
+    assert tpot.lo < 0.9 * tpot.value  # no more of the bandwidth than there is
 
 
 def test_the_same_arguments_give_the_same_curve() -> None:

@@ -212,7 +212,7 @@ def test_an_abort_frees_everything() -> None:
 def test_a_prompt_in_the_cache_is_not_computed_again() -> None:
     """A sequence whose KV is there computes one token, but holds the blocks of all."""
     machine = scheduler()
-    machine.add(Sequence(0, 41, 5, cached=40), 0.0)
+    machine.add(Sequence(0, 41, 5, ready=40), 0.0)
     plan = machine.plan(0.0)
     assert [(start, count) for _, start, count in plan.chunks] == [(40, 1)]
     assert machine.limits.kv_blocks - machine.free_blocks == 11

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from giq import documents
 from giq.curve.requests import NULL, OUTCOMES, Requests
+from giq.engine.core import steps_until
 from giq.engine.scheduler import Scheduler
-from giq.engine.simulation import simulate, steps_until
+from giq.engine.simulation import simulate
 from giq.engine.step_time import Work, step_time
 from giq.workload.schedule import make_schedule
 from giq.workload.workload import ClosedLoad, OpenLoad, Stop
@@ -34,7 +36,7 @@ def test_one_at_a_time_is_the_closed_form() -> None:
     times = step_time(spec)
     even, full_s, _ = times.decode(1)
     for index, (prompt, output) in enumerate(zip(schedule.input_tokens, schedule.output_tokens, strict=True)):
-        ttft = spec.calibration.request_s
+        ttft = spec.calibration.request_s + int(prompt) * spec.calibration.prompt_token_s
         for start in range(0, int(prompt), 200):
             count = min(200, int(prompt) - start)
             pairs = count * start + count * (count + 1) // 2
@@ -151,6 +153,9 @@ def test_a_small_cache_preempts_and_is_slower() -> None:
 def test_the_servers_own_numbers_agree_with_the_records() -> None:
     """Little's law: running and waiting, over the window, are the time requests spent in the engine."""
     spec = engine("dense-8b", "small", max_num_seqs=8)
+    spec = replace(
+        spec, calibration=documents.replace(spec.calibration, prompt_token_s=0.0, stream_s=0.0, plans_ahead=False)
+    )
     schedule = make_schedule(work(), ClosedLoad(concurrency=16), Stop(requests=64), seed=1)
     run = simulate(spec, schedule)
     requests, end = run.requests, int(run.requests.end_ns.max())

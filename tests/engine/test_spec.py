@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from giq.catalog import Component, EngineValue, ServingConfiguration, load_catalog
 from giq.documents import replace
+from giq.engine.calibration import GPU_PRIOR
 from giq.engine.spec import EngineSpec
 from giq.errors import UnknownNameError, UsageError
-from tests.engine.engines import CATALOG, engine
+from tests.engine.engines import CATALOG, config, engine, unit
 
 
 def test_defaults_are_those_of_the_server_on_that_accelerator() -> None:
@@ -55,8 +58,11 @@ def test_a_cpu_is_refused_in_plain_words() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dp": 2}, "data parallelism"),
-        ({"replicas": 2}, "replicas"),
+        ({"dp": 2}, "data parallel 2 needs 2 accelerators"),
+        ({"ep": 2}, "expert parallel 2 is neither"),
+        ({"accelerators_per_host": 2, "tp": 2, "ep": 2}, "has no experts"),
+        ({"engine_args": {"data_parallel_size": 2}}, "contradicts the configuration's dp"),
+        ({"accelerators_per_host": 64, "pp": 64}, "64 pipeline stages"),
         ({"tp": 4}, "needs 4 accelerators"),
         ({"tp": 3, "accelerators_per_host": 3}, "cannot be split over 3 ranks"),
         ({"precision": "int3"}, "unknown precision"),
@@ -69,11 +75,45 @@ def test_what_is_not_simulated_is_refused(changes: dict[str, object], words: str
         EngineSpec.of(ServingConfiguration(components=(component,)), CATALOG)
 
 
-def test_several_components_are_refused() -> None:
-    """Prefill and decode on machines of their own are not simulated."""
-    parts = tuple(Component(role=role, model="dense-8b", accelerator="big") for role in ("prefill", "decode"))
-    with pytest.raises(UsageError, match="several components"):
+@pytest.mark.parametrize("roles", [("prefill",), ("both", "both"), ("prefill", "prefill"), ("image", "both")])
+def test_other_components_than_prefill_and_decode_are_refused(roles: tuple[str, ...]) -> None:
+    """Nothing else is simulated, and it says so."""
+    parts = tuple(replace(Component(model="dense-8b", accelerator="big"), role=role) for role in roles)
+    with pytest.raises(UsageError, match="does not model components with the roles"):
         EngineSpec.of(ServingConfiguration(components=parts), CATALOG)
+
+
+@pytest.mark.parametrize(
+    ("shared", "words"),
+    [
+        ({"kv_offload": "cpu"}, "KV offloading"),
+        ({"router": "prefix-aware"}, "router 'prefix-aware'"),
+        ({"speculative": "eagle"}, "from its acceptance rate"),
+        ({"speculative": "tokens=3,acceptance=1.5"}, "from its acceptance rate"),
+        ({"speculative": "tokens=3,acceptance=0.5,size=2"}, "from its acceptance rate"),
+    ],
+)
+def test_what_a_unit_shares_is_simulated_or_refused(shared: dict[str, Any], words: str) -> None:
+    """What is not modelled, or not told, is a usage error that names it."""
+    parts = (Component(model="dense-8b", accelerator="big"),)
+    with pytest.raises(UsageError, match=words):
+        EngineSpec.of(ServingConfiguration(components=parts, **shared), CATALOG)
+
+
+def test_a_cpu_is_simulated_once_it_is_calibrated() -> None:
+    """With a calibration its memory and speed are the catalog's, and blocks those it was told to use."""
+    spec = EngineSpec.of(config("dense-8b", "general", num_gpu_blocks_override=500), CATALOG, GPU_PRIOR)
+    assert spec.hardware.kind == "cpu"
+    assert spec.memory.kv_blocks == 500
+    assert spec.max_model_len == 500 * 16
+
+
+def test_experts_are_spread_over_all_data_parallel_ranks() -> None:
+    """Each rank of a mixture holds a part of the experts, of a dense model everything."""
+    mixture = [unit(model="mixture-20b", dp=ranks, accelerators_per_host=ranks) for ranks in (1, 4)]
+    dense = [unit(dp=ranks, accelerators_per_host=ranks) for ranks in (1, 4)]
+    assert mixture[1].memory.weights_bytes < 0.5 * mixture[0].memory.weights_bytes
+    assert dense[1].memory.weights_bytes == dense[0].memory.weights_bytes
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:

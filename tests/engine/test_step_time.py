@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from giq.documents import replace
-from giq.engine.calibration import GPU_PRIOR, TPU_PRIOR, Z90
+from giq.engine.calibration import GPU_PRIOR, TPU_PRIOR, UNCHECKED_GPU_PRIOR, Z90, Reach, interval_with
 from giq.engine.step_time import Work, bucket, floor, matrix_flops, read_bytes, step_time, window_pairs
 from tests.engine.engines import engine
 
@@ -20,6 +20,8 @@ CONFIGURATIONS = st.sampled_from(
         ("dense-70b", "tensor", 8, 1),
         ("mixture-20b", "big", 1, 1),
         ("mixture-20b", "big", 2, 2),
+        ("latent-16b", "big", 1, 1),
+        ("latent-16b", "big", 4, 1),
     ]
 )
 
@@ -114,6 +116,21 @@ def test_tensor_parallel_ranks_share_the_work_but_talk() -> None:
     assert slow_link.reduce_token_s > 10 * fast.reduce_token_s
 
 
+def test_latent_attention_keeps_one_vector_a_layer_on_every_rank() -> None:
+    """576 values of 2 bytes a token in each of 27 layers, however many ranks; a 7th of what its heads would need."""
+    alone, ranks = engine("latent-16b", "big"), engine("latent-16b", "big", tp=4)
+    for spec in (alone, ranks):
+        assert spec.layout.unit_bytes / spec.layout.block_size == 27 * 576 * 2
+    assert step_time(ranks).full_s == pytest.approx(step_time(alone).full_s)
+    assert 7 * alone.model.kv_values_per_token() < 27 * 2 * 16 * 128
+
+
+def test_few_tokens_cost_an_expert_a_whole_tile() -> None:
+    """The smallest tiles of all 32 experts are the work of 16 x 32 / 4 tokens, which choose 4 each."""
+    times = step_time(engine("mixture-20b", "big"))
+    assert times.tiles_s == pytest.approx(16 * 32 / 4 * times.routed_s)
+
+
 def test_a_tpu_pays_for_padding() -> None:
     """Steps between two powers of two tokens cost the same matrix work."""
     times = step_time(engine("dense-8b", "tensor"))
@@ -139,12 +156,27 @@ def test_shifting_a_calibration_shifts_the_step(work: Work, deviations: float) -
 
 
 def test_the_prior_states_the_doubt_of_published_comparisons() -> None:
-    """90 % bounds: a factor of 1.41 for decoding, 2.0 for prefill; TPUs and GPUs alike."""
-    for calibration in (GPU_PRIOR, TPU_PRIOR):
+    """Where no point checked the prior, 90 % bounds are a factor of 1.41 for steps and 2.0 for TTFT."""
+    for calibration in (UNCHECKED_GPU_PRIOR, TPU_PRIOR):
         slow = calibration.shifted(Z90)
+        assert calibration.layer_s * 1.41 == pytest.approx(slow.layer_s, rel=0.01)
         assert calibration.weight_read / slow.weight_read == pytest.approx(1.41, rel=0.01)
-        assert calibration.matrix / slow.matrix == pytest.approx(2.0, rel=0.01)
-    assert GPU_PRIOR.calibration_id != TPU_PRIOR.calibration_id
+        low, high = interval_with((1 / 1.41, 1.0, 1.41), calibration.ttft_sigma)
+        assert high == pytest.approx(2.0, rel=0.01)
+        assert low == pytest.approx(0.5, rel=0.01)
+    assert GPU_PRIOR.shifted(Z90).layer_s < UNCHECKED_GPU_PRIOR.shifted(Z90).layer_s
+    assert len({GPU_PRIOR.calibration_id, UNCHECKED_GPU_PRIOR.calibration_id, TPU_PRIOR.calibration_id}) == 3
+
+
+def test_a_calibration_is_trusted_less_beyond_what_it_was_fitted_on() -> None:
+    """Inside the fitted loads and lengths its own doubt; outside more, the farther the more."""
+    reach = Reach(in_flight=(4, 64), input_tokens=(100, 1000), output_tokens=(100, 1000), prior_sigmas=(0.1, 0.17))
+    fitted = replace(GPU_PRIOR, decode_sigma=0.04, prefill_sigma=0.08, reach=reach)
+    assert fitted.at(16, 500, 500) == fitted
+    near, far = fitted.at(128, 500, 500), fitted.at(512, 8000, 500)
+    assert fitted.decode_sigma < near.decode_sigma < far.decode_sigma
+    assert fitted.prefill_sigma < near.prefill_sigma < far.prefill_sigma
+    assert fitted.at(1, 10**6, 10**6).decode_sigma == 0.1
 
 
 def test_a_share_above_one_is_no_calibration() -> None:

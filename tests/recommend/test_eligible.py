@@ -16,7 +16,7 @@ from giq.errors import UsageError
 from giq.recommend.ranking import rank
 from giq.recommend.recommendation import Recommendation
 from giq.recommend.requirement import Requirement, target_words, workload_words
-from giq.workload.workload import Workload
+from giq.workload import Arrival, Conversation, SharedPrefix, ThinkTime, Workload
 
 MakeCurve = Callable[..., Curve]
 MakeConfig = Callable[..., ServingConfiguration]
@@ -24,6 +24,26 @@ MakeConfig = Callable[..., ServingConfiguration]
 
 def _ranked(curves: list[Curve], catalog: Catalog, workload: Workload, **fields: Any) -> Recommendation:
     return rank(curves, Requirement(model=fields.pop("model", "tiny-8b"), workload=workload, **fields), catalog)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"shared_prefix": SharedPrefix(tokens=64)},
+        {"shared_prefix": SharedPrefix(tokens=64, groups=2)},
+        {"conversation": Conversation(turns=Lengths(mean=4))},
+        {"conversation": Conversation(turns=Lengths(mean=4), think=ThinkTime(mean_s=5))},
+        {"arrival": Arrival(law="ramp", from_rps=2, to_rps=20)},
+    ],
+    ids=str,
+)
+def test_work_that_shares_something_is_other_work(fields: dict[str, Any]) -> None:
+    """Neither speaks for the other: work with and without a prefix, turns, pauses or a ramp is never joined."""
+    alone = Workload(input_tokens=Lengths(mean=512), output_tokens=Lengths(mean=128))
+    shared = replace(alone, **fields)
+    assert not Requirement(model="m", workload=alone).asks_for(shared)
+    assert not Requirement(model="m", workload=shared).asks_for(alone)
+    assert Requirement(model="m", workload=shared).asks_for(replace(shared, use_case="chatbot"))
 
 
 def test_other_workload_is_noted(

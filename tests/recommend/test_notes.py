@@ -8,7 +8,7 @@ import pytest
 
 from giq.catalog.catalog import Catalog, load_catalog
 from giq.catalog.use_cases import Lengths
-from giq.cli.asked import targets_of, workload_of
+from giq.cli.asked import Sharing, targets_of, workload_of
 from giq.curve.targets import Target
 from giq.documents import replace
 from giq.recommend.notes import profile_words
@@ -29,7 +29,8 @@ def _understood(words: list[str], catalog: Catalog) -> tuple[Workload, tuple[Tar
     options = dict(zip(words[::2], words[1::2], strict=True))
     lengths = options.pop("--input-tokens", None), options.pop("--output-tokens", None)
     arrival, percentile = options.pop("--arrival", "poisson"), options.pop("--percentile", "p90")
-    workload, _ = workload_of(catalog, options.pop("--use-case", None), lengths, arrival)
+    sharing = Sharing(*(options.pop(name, None) for name in ("--shared-prefix", "--turns", "--think-time")))
+    workload, _ = workload_of(catalog, options.pop("--use-case", None), lengths, arrival, sharing)
     return workload, targets_of(percentile, **{name.removeprefix("--target-"): text for name, text in options.items()})
 
 
@@ -55,6 +56,28 @@ def test_options_say_the_same_question(shipped: Catalog, lengths: Lengths, arriv
     assert understood == workload
     assert [(goal.metric, goal.percentile) for goal in goals] == [("ttft", "p99"), ("tpot", "p99")]
     assert [goal.seconds for goal in goals] == pytest.approx([0.3, 0.0123], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sharing",
+    [
+        Sharing(prefix="40:8"),
+        Sharing(prefix="40:8,zipf:1.25"),
+        Sharing(turns="4"),
+        Sharing(turns="uniform:2-6", think_time="exponential:5s"),
+        Sharing("40:1", "3", "uniform:0.5s-90s"),
+        Sharing(turns="normal:4,1", think_time="lognormal:2.5s,0.7"),
+    ],
+    ids=str,
+)
+def test_options_say_what_requests_share(shipped: Catalog, sharing: Sharing) -> None:
+    """Shared prefixes, turns and pauses are read back as they were."""
+    lengths = ("64", "16")
+    workload, _ = workload_of(shipped, None, lengths, "poisson", sharing)
+    words = profile_words(workload, (), shipped)
+    assert words is not None
+    assert _understood(words, shipped)[0] == workload
+    assert workload.workload_id != workload_of(shipped, None, lengths, "poisson")[0].workload_id
 
 
 def test_use_cases_are_said_by_name_only_where_the_lengths_are_theirs(shipped: Catalog) -> None:

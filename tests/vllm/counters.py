@@ -50,6 +50,7 @@ class Counters:
     busy: float
     ttft: Histogram
     latency: Histogram
+    itl: Histogram
 
     def __sub__(self, earlier: Counters) -> Counters:
         return Counters(
@@ -60,6 +61,7 @@ class Counters:
             self.busy,
             self.ttft - earlier.ttft,
             self.latency - earlier.latency,
+            self.itl - earlier.itl,
         )
 
 
@@ -67,7 +69,7 @@ def read_counters(url: str) -> Counters:
     """The counters of the server at *url*, once it is idle."""
     for _ in range(300):
         values = _values(url)
-        counters = _counters(values)
+        counters = counters_of(values)
         if counters.busy == 0:
             return counters
         time.sleep(0.1)
@@ -75,6 +77,7 @@ def read_counters(url: str) -> Counters:
 
 
 Values = list[tuple[str, dict[str, str], float]]
+"""Names, labels and values of samples."""
 
 
 def _values(url: str) -> Values:
@@ -87,7 +90,9 @@ def _values(url: str) -> Values:
     ]
 
 
-def _counters(values: Values) -> Counters:
+def counters_of(values: Values) -> Counters:
+    """The counters among samples of /metrics, or among their growth."""
+
     def total(name: str, skip: tuple[str, ...] = ()) -> float:
         return sum(v for n, labels, v in values if n == name and labels.get("finished_reason") not in skip)
 
@@ -99,6 +104,7 @@ def _counters(values: Values) -> Counters:
         busy=total("vllm:num_requests_running") + total("vllm:num_requests_waiting"),
         ttft=_histogram(values, "vllm:time_to_first_token_seconds"),
         latency=_histogram(values, "vllm:e2e_request_latency_seconds"),
+        itl=_histogram(values, "vllm:inter_token_latency_seconds"),
     )
 
 

@@ -1,0 +1,51 @@
+"""Where a monotone curve through uncertain points crosses its limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from giq.curve.monotone import crossing
+
+LOADS = np.array([1.0, 2.0, 4.0, 8.0])
+
+
+def test_between_two_points_the_line_is_straight_in_logarithms() -> None:
+    """A value that grows with the square of the load crosses 9 at 3."""
+    found = crossing(LOADS, LOADS**2, np.full(4, 0.01), 9.0)
+
+    assert found.value == pytest.approx(3.0)
+    assert found.slope == pytest.approx(2.0)
+    assert found.lo < 3.0 < found.hi
+    assert not found.below
+    assert not found.above
+
+
+def test_outside_the_range_the_end_is_told() -> None:
+    """Below the lowest value nothing meets; above the highest all do."""
+    errors = np.full(4, 0.01)
+
+    assert crossing(LOADS, LOADS, errors, 0.5).below
+    assert crossing(LOADS, LOADS, errors, 20.0).above
+
+
+def test_points_at_one_load_are_pooled_by_their_precision() -> None:
+    """Of two contradicting points at one load the precise one decides."""
+    loads, values = np.array([1.0, 2.0, 2.0, 4.0]), np.array([0.1, 0.9, 1.5, 3.0])
+    precise = crossing(loads, values, np.array([0.01, 0.01, 1.0, 0.01]), 1.0)
+
+    assert precise.value > 2.0
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=3, max_size=10, unique=True), st.floats(0.2, 50), st.floats(1.01, 3))
+def test_a_looser_limit_never_gives_a_lower_load(values: list[float], limit: float, looser: float) -> None:
+    """However the values jump, the crossing rises with the limit and lies within its interval and the range."""
+    loads = np.linspace(1, 5, len(values))
+    told, errors = np.array(values), np.full(len(values), 0.05)
+    strict, loose = crossing(loads, told, errors, limit), crossing(loads, told, errors, limit * looser)
+
+    assert strict.value <= loose.value * (1 + 1e-9)
+    assert strict.lo <= strict.value <= strict.hi
+    assert loads[0] * (1 - 1e-9) <= strict.value <= loads[-1] * (1 + 1e-9)

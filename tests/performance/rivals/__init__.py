@@ -1,0 +1,1 @@
+"""giq and the tools it is compared with, side by side on the same work."""
