@@ -102,8 +102,8 @@ def predict(
     """
     from giq.catalog import load_catalog
     from giq.cli.declared import declared_configuration
+    from giq.engine.calibrations import kept_calibrations, predicting
     from giq.engine.prediction import predict_curve
-    from giq.engine.spec import EngineSpec
     from giq.profiling.options import Declared, parse_accelerator
 
     catalog = load_catalog()
@@ -115,7 +115,7 @@ def predict(
         engine_args=dict(engine_args or {}),
     )
     config = declared_configuration(declared, asked, catalog)
-    return predict_curve(EngineSpec.of(config, catalog), asked, tuple(targets), seed)
+    return predict_curve(predicting(config, catalog, kept_calibrations()), asked, tuple(targets), seed)
 
 
 def recommendation(

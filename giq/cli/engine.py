@@ -36,8 +36,8 @@ def serve_command(
     """
     from giq.catalog import load_catalog
     from giq.cli.declared import declared_configuration
+    from giq.engine.calibrations import kept_calibrations, predicting
     from giq.engine.http_server import run_server
-    from giq.engine.spec import EngineSpec
     from giq.profiling.options import Declared, parse_accelerator, parse_engine_args
     from giq.show.terminal import say
 
@@ -52,7 +52,7 @@ def serve_command(
     )
     workload, _ = workload_of(catalog, use_case, (None, None), "poisson")
     config = declared_configuration(declared, workload, catalog)
-    spec = EngineSpec.of(config, catalog)
+    spec = predicting(config, catalog, kept_calibrations())
 
     def ready(*_: object) -> None:
         say(f"Simulated {model} on {config.main.accelerator}: http://{host}:{port} (estimated, no real hardware)")

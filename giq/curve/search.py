@@ -22,7 +22,7 @@ from giq.workload.workload import ClosedLoad, Load, OpenLoad, Stop, Workload
 
 FRACTIONS = (0.5, 0.7, 0.85, 0.95, 1.1)
 """Without targets: open-loop rates, as shares of the plateau that the closed loop found."""
-WANTED = 0.045
+WANTED = 0.06
 """Half-width of a capacity's 90 % interval, as a share of it, at which the search is content."""
 RUNG_FACTOR = 8
 """From one rung of concurrency to the next; near the plateau 2."""
@@ -37,6 +37,7 @@ _LOWEST_SHARE = 0.02
 _DEEPER = 0.5
 _FRACTION_BELOW = 0.7
 _PLAINLY = 1.1
+_ASIDE = 1.05
 _MOST_TURNS, _MOST_ALONE = 8, 40
 _HIGHEST_SHARE = 1.1
 _RUNG_SHARE, _PROBE_SHARE = 0.4, 0.4
@@ -103,7 +104,7 @@ def next_probe(points: Sequence[Point], plan: SearchPlan, spent_s: float = 0.0) 
        Half the lowest rate where all miss, a quarter more than the highest where all meet.
     3. Without targets: 0.5, 0.7, 0.85, 0.95 and 1.1 x the plateau, upwards, until one is past saturation.
 
-    It ends when the capacity's interval is within 4.5 % of it on either side, when no rate meets a target or all that
+    It ends when the capacity's interval is within 6 % of it on either side, when no rate meets a target or all that
     may be offered do, or when points or budget are used up.
     """
     if len(points) >= plan.max_points:
@@ -208,7 +209,7 @@ class _Search:
         rivals = [bracket for bracket in brackets if bracket.found.lo < first.found.hi]
         if all(_half_width(bracket.found) <= WANTED for bracket in rivals) and first.found.distance <= NEAR:
             return Finished(self.told(first))
-        return self.probe(OpenLoad(rate_rps=self.allowed(first.found.value)), first)
+        return self.probe(OpenLoad(rate_rps=self.allowed(_aimed(first.found))), first)
 
     def first_rate(self) -> float:
         """Where the rungs say that the first target is about to be missed; 0.8 of the plateau for a TTFT."""
@@ -238,6 +239,8 @@ class _Search:
         highest = max(
             (p.offered_rps or 0.0 for p in self.opened if (p.offered_rps or 0.0) < self.overload()), default=0.0
         )
+        if highest == 0:
+            return self.probe(OpenLoad(rate_rps=self.allowed(_STEP_DOWN * self.overload())), bracket)
         top = self.allowed(_HIGHEST_SHARE * self.most())
         over = self.overload()
         if highest >= 0.995 * self.plan.max_rate_rps and len(self.opened) < 2:
@@ -338,6 +341,14 @@ class _Search:
         found = bracket.found
         half = format_rate((found.hi - found.lo) / 2)
         return f"{bracket.target} is met up to {format_rate(found.value)} ± {half} (90 %), as precisely as is of use"
+
+
+def _aimed(found: Crossing) -> float:
+    """The crossing; once it is measured there, a little to the side on which it is known worse."""
+    if found.distance > NEAR:
+        return found.value
+    up = found.hi / found.value > found.value / found.lo
+    return found.value * (_ASIDE if up else 1 / _ASIDE)
 
 
 def _half_width(found: Crossing) -> float:

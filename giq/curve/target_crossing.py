@@ -24,6 +24,9 @@ _BEYOND = 10.0
 _UNKNOWN_ERROR = 0.1
 _LEAST_ERROR = 0.003
 _UNSTEADY = 2.0
+_OPTIMISM = 1.5
+"""By how much a point's own interval understates how far it is off: it knows nothing of its slow start. Set on the
+cases 0 to 57 of tests/truth."""
 _FULLEST = 0.98
 _Z90 = 1.645
 _OVERLOADED = {"NOT_STEADY", "ERRORS", "TOO_FEW"}
@@ -99,4 +102,4 @@ def _error(point: Point, estimate: Estimate, target: Target, most: float | None,
     if most is not None and point.offered_rps is not None:
         waited = max(1 - least / estimate.value, 0.0) if estimate.value > 0 else 0.0
         error = max(error, queue_error(target, waited, most * point.window_s, point.offered_rps / most))
-    return max(error, _LEAST_ERROR) * (_UNSTEADY if "NOT_STEADY" in point.flags else 1.0)
+    return _OPTIMISM * max(error, _LEAST_ERROR) * (_UNSTEADY if "NOT_STEADY" in point.flags else 1.0)

@@ -180,12 +180,28 @@ TPU_PRIOR = replace(
 """The physics prior for vLLM on TPUs: one compiled program a step (no graph replay, no kernel launches a
 layer) with its dispatch from the host, and reductions over the chips' own interconnect. Unchecked too."""
 
+CPU_PRIOR = replace(
+    UNCHECKED_GPU_PRIOR,
+    calibration_id="prior-cpu-1",
+    weight_read=0.5,
+    kv_read=0.3,
+    matrix=0.3,
+    prefill_attention=0.2,
+    step_s=2e-3,
+    layer_s=100e-6,
+    plans_ahead=False,
+    decode_sigma=0.7,
+    prefill_sigma=0.9,
+    doubt=6.0,
+)
+"""Where fits for a CPU begin: orders of magnitude, no measurement. Nothing is predicted with it alone."""
+
 CHECKED_GENERATIONS = frozenset({"hopper", "blackwell"})
 """Of the GPUs whose published points were predicted with the prior."""
 
 
 def prior(accelerator: Accelerator) -> Calibration:
     """What is assumed of *accelerator* as long as nothing was measured on it."""
-    if accelerator.kind == "tpu":
-        return TPU_PRIOR
+    if accelerator.kind != "gpu":
+        return TPU_PRIOR if accelerator.kind == "tpu" else CPU_PRIOR
     return GPU_PRIOR if accelerator.generation in CHECKED_GENERATIONS else UNCHECKED_GPU_PRIOR

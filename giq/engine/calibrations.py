@@ -125,7 +125,9 @@ def predicting(config: ServingConfiguration, catalog: Catalog, kept: Sequence[Ke
         UnknownNameError: a name that is not in the catalog.
         UsageError: a configuration that the engine cannot simulate.
     """
-    return EngineSpec.of(config, catalog, nearest(config, catalog, kept) if kept else None)
+    found = nearest(config, catalog, kept)
+    unfitted = found == prior(catalog.accelerator(config.main.accelerator))
+    return EngineSpec.of(config, catalog, None if unfitted else found)
 
 
 def _distance(main: Component, record: CalibrationRecord, catalog: Catalog) -> int | None:

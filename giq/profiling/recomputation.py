@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from giq.catalog import MetricNames, load_catalog
 from giq.curve.point import Point
+from giq.curve.realised import mean_lengths
 from giq.curve.server_statistics import server_statistics
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
@@ -54,7 +55,9 @@ def recomputed_point(run: Run, stored: Point) -> Point:
     window = choose_window(requests, load, run.manifest.workload.arrival)
     total = run.manifest.config.accelerators_total
     names = _metric_names(run.manifest.server.version)
+    told = stored.work_rps is not None  # a giq from before that was told does not miss it
     facts = PointFacts(
+        mean_lengths=mean_lengths(run.manifest.workload) if told else None,
         point_id=stored.point_id,
         run_id=stored.run_id,
         load=load,

@@ -54,7 +54,7 @@ def test_points_are_estimated_and_say_what_they_rest_on() -> None:
         assert provenance.calibration_id == "prior-gpu-2-unchecked"
         assert provenance.measured_at is None
         assert point.accelerator_seconds == 0
-        assert point.n_requests >= 150
+        assert point.n_requests >= 100  # enough for a p90
 
 
 def test_every_statistic_has_an_interval_around_it() -> None:

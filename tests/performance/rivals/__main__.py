@@ -114,7 +114,8 @@ def version(python: Path, package: str) -> str:
 
 
 def _asked(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.performance.rivals", description=(__doc__ or "")[:75])
+    about = (__doc__ or "").partition(":")[0]
+    parser = argparse.ArgumentParser(prog="python -m tests.performance.rivals", description=about)
     names = ",".join(["giq", *(rival.name for rival in RIVALS)])
     parser.add_argument("--tools", default=names, help=f"some of {names}")
     parser.add_argument("--streams", default="100,500,1000", help="streams of 200 tokens; empty for none")
