@@ -117,7 +117,7 @@ def test_an_unknown_name_gets_the_nearest_known(giq: Giq, words: tuple[str, ...]
         (("recommend", "--model", "llama-3-8b", "--request-rate", "-1"), "request_rate_rps"),
         (("recommend", "--model", "llama-3-8b", "--attainment", "2"), "attainment"),
         (("recommend", "--model", "llama-3-8b", "--results-dir", "nowhere"), "no such folder"),
-        (("predict", "--model", "llama-3-8b", "--accelerator", "v6e:4x4"), "only single hosts"),
+        (("predict", "--model", "llama-3-8b", "--accelerator", "v6e:3x3"), "does not come as 3x3"),
         (("nonsense",), "No such command"),
     ],
 )

@@ -32,8 +32,8 @@ def with_point(point: Point) -> Curve:
 
 
 def test_a_sound_curve_has_nothing_but_notes() -> None:
-    """Close rates, narrow intervals, detected hardware: only the overloaded point's flag is noted."""
-    items = found(curve(rates=CLOSE, width=0.02))
+    """Close rates, long windows, narrow intervals, detected hardware: only the overloaded point's flag is noted."""
+    items = found(curve(rates=CLOSE, width=0.02, window_s=3600.0, n_requests=3600))
 
     assert [item.severity for item in items] == ["note"]
     assert items[0].finding.startswith("NOT_STEADY")

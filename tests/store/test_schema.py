@@ -38,7 +38,8 @@ WORDS_OF_POINTS = """
     ntpot_quantiles list<float>?; latency_quantiles list<float>?;
     attainment list<struct<targets: string, joint: double, goodput_rps: double>>?; running_mean double?;
     waiting_mean double?; kv_usage_mean double?; kv_usage_max double?; preemptions double?;
-    prefix_hit_share double?; accelerator_seconds double; rtt_s double?; client_error_s double?;
+    prefix_hit_share double?; work_rps double?; work_rps_lo double?; work_rps_hi double?; prompt_share double?;
+    accelerator_seconds double; rtt_s double?; client_error_s double?;
     flags list<string>; valid bool
 """
 METRICS = ("ttft", "ttft_scheduled", "itl", "tpot", "ntpot", "latency", "latency_scheduled", "schedule_delay")
