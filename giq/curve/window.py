@@ -66,9 +66,10 @@ def choose_window(requests: Requests, load: Load, arrival: Arrival | None = None
     emptied, and met too little company. It is not steady when the number in flight surely and plainly grows.
 
     Closed loop: it begins when as many requests have ended as there are slots, so that every slot was on average
-    used once and the common start is over, or later where MSER-5 on the latencies says so, and ends when
-    the first slot stays empty because nothing is left to be sent. It is not steady when latency surely and
-    plainly grows.
+    used once and the common start is over, or later where MSER-5 on the latencies says so, and ends before
+    the first slot stays empty because nothing is left to be sent, after a whole number of turns (as many requests
+    ended as there are slots): equal requests that began together go on in step for long, and part of their turn is
+    all prefill or all decoding. It is not steady when there is no whole turn, or latency surely and plainly grows.
 
     In conversations a whole session counts here as one request does else: it is what begins, lasts, takes a slot and
     ends; after the last one has begun the load only fades. Open loop is then not steady either when sessions pile up,
@@ -135,23 +136,42 @@ def _judged_open(swept: InFlight, start: int, ends: tuple[int, int], rate_rps: f
 
 def _closed_window(requests: Requests, slots: int) -> Window:
     stays = Stays.of(requests)
-    ends = np.sort(stays.end_ns[stays.end_ns != NULL])
     last_sent = int(stays.sent_ns.max())
-    after = int(np.searchsorted(ends, last_sent, side="right"))
-    end = int(ends[after]) if after < len(ends) else last_sent + 1
-    turned = int(ends[slots - 1]) if slots <= len(ends) else end
-    if turned >= last_sent:
-        start = int(requests.sent_ns.min())
-        what = "requests" if requests.session_id is None else "sessions"
-        return Window(start, end, False, f"the {what} ended before all {slots} slots were used twice", "sent")
-    order = np.argsort(requests.sent_ns, kind="stable")
-    chosen = order[(requests.ok & (requests.sent_ns >= turned))[order]]
-    sent, latencies = requests.sent_ns[chosen], (requests.end_ns - requests.sent_ns)[chosen] / NS_PER_S
-    cut = truncation(latencies)
+    turned, emptied = _turned_and_emptied(stays, slots, last_sent)
+    sent, latencies = _latencies_from(requests, turned)
+    cut = truncation(latencies) if turned < last_sent else 0
     start = int(sent[cut]) if cut else turned
+    end = _whole_turns(stays, slots, start, emptied)
+    if turned >= last_sent or end is None:
+        what = "requests" if requests.session_id is None else "sessions"
+        reason = f"the {what} ended before all {slots} slots were used twice"
+        return Window(int(requests.sent_ns.min()), emptied, False, reason, "sent")
     if _latency_grows(sent[cut:], latencies[cut:]):
         return Window(start, end, False, "latency kept growing", "sent")
-    return Window(start, end, True, "from when every slot was used once to when the first one stayed empty", "sent")
+    return Window(start, end, True, "whole turns of all slots after the first, before one stayed empty", "sent")
+
+
+def _whole_turns(stays: Stays, slots: int, start: int, emptied: int) -> int | None:
+    """The latest moment up to *emptied* by which a whole number of turns has ended since *start*; None before one."""
+    ends = np.sort(stays.end_ns[(stays.end_ns > start) & (stays.end_ns <= emptied)])
+    turns = len(ends) // slots
+    return int(ends[turns * slots - 1]) if turns else None
+
+
+def _turned_and_emptied(stays: Stays, slots: int, last_sent: int) -> tuple[int, int]:
+    """When every slot was on average used once, and when the first one stayed empty."""
+    ends = np.sort(stays.end_ns[stays.end_ns != NULL])
+    after = int(np.searchsorted(ends, last_sent, side="right"))
+    emptied = int(ends[after]) if after < len(ends) else last_sent + 1
+    return int(ends[slots - 1]) if slots <= len(ends) else emptied, emptied
+
+
+def _latencies_from(requests: Requests, start_ns: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """When the requests that succeeded were sent, from *start_ns* on and in this order, and their latencies in s."""
+    chosen = np.flatnonzero(requests.ok & (requests.sent_ns >= start_ns))
+    chosen = chosen[np.argsort(requests.sent_ns[chosen], kind="stable")]
+    sent = requests.sent_ns[chosen]
+    return sent, (requests.end_ns[chosen] - sent) / NS_PER_S
 
 
 def _latency_grows(sent_ns: NDArray[np.int64], latencies: NDArray[np.float64]) -> bool:

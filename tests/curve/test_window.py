@@ -159,3 +159,25 @@ def test_a_request_without_end_stays_in_flight() -> None:
     assert swept.mean(20, 40) == pytest.approx(3.0)
     assert swept.mean(40, 50) == pytest.approx(2.0)
     assert swept.mean(7, 7) == 0.0
+
+
+@given(st.integers(8, 40), st.integers(40, 200), st.integers(1, 5))
+def test_a_closed_window_is_a_whole_number_of_turns(slots: int, n: int, tenths: int) -> None:
+    """Equal requests in step: every window is as many turns long as it has ended for each slot, or none is steady."""
+    turn_ns, stagger_ns = 1_000_000_000, tenths * 100_000_000 // slots
+    records = [
+        Record(
+            run_id="r", point_id="p", request_id=number, outcome="ok", requested_input_tokens=1,
+            requested_output_tokens=1, scheduled_ns=begun, sent_ns=begun, end_ns=begun + turn_ns,
+        )
+        for number in range(n)
+        for begun in [number // slots * turn_ns + number % slots * stagger_ns]
+    ]  # fmt: skip
+    requests = Requests.of(records)
+    window = choose_window(requests, ClosedLoad(concurrency=slots))
+    if n < 2 * slots:
+        assert not window.steady
+    if window.steady:
+        ended = np.count_nonzero(window.holds(requests.end_ns))
+        assert ended % slots == 0
+        assert window.seconds == pytest.approx(ended / slots, rel=1e-6)
