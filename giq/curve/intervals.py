@@ -21,6 +21,7 @@ _FEWEST_BATCHES = 8
 _BATCH_SIZE = 5
 _RESAMPLES = 400
 _RANKS = 2048
+_VALUES_AT_ONCE = 100_000
 _TAIL = 0.05
 _BEYOND = 5
 _MOST_CORRELATED = 0.8
@@ -37,9 +38,10 @@ def batch_count(n: int) -> int | None:
     return count if count >= _FEWEST_BATCHES else None
 
 
-def batch_labels(n: int, count: int) -> NDArray[np.intp]:
-    """The batch of each of *n* consecutive requests: equal sizes, but for one."""
-    return (np.arange(n) * count) // max(n, 1)
+def batch_labels(n: int, count: int) -> NDArray[np.int8]:
+    """The batch of each of *n* consecutive requests, of *count* (at most 127): equal sizes, but for one."""
+    begins = -(-np.arange(count + 1) * n // count)
+    return np.repeat(np.arange(count, dtype=np.int8), np.diff(begins))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +110,14 @@ def _widened(estimate: Estimate, correlation: float) -> Estimate:
     return Estimate(value=value, lo=value * (estimate.lo / value) ** wider, hi=value * (estimate.hi / value) ** wider)
 
 
-def pool(values: NDArray[np.float64], batch: NDArray[np.intp], more_infinite: NDArray[np.int64]) -> Pool:
+def pool(values: NDArray[np.float64], batch: NDArray[np.signedinteger[Any]], more_infinite: NDArray[np.int64]) -> Pool:
     """The pool of *values* (NaN: undefined, left out) with *more_infinite* infinite ones added to each batch."""
     finite = np.isfinite(values)
     infinite = np.bincount(batch[np.isposinf(values)], minlength=len(more_infinite)) + more_infinite
-    kept, of = values[finite], batch[finite]
-    return _pooled(np.sort(kept), 1, infinite, [(kept, of)])
+    if not finite.all():
+        values, batch = values[finite], batch[finite]
+    slices = (slice(at, at + _VALUES_AT_ONCE) for at in range(0, len(values), _VALUES_AT_ONCE))
+    return _pooled(np.sort(values), 1, infinite, ((values[part], batch[part]) for part in slices))
 
 
 def pool_of_gaps(requests: Requests, batch: NDArray[np.int8], infinite: NDArray[np.int64]) -> Pool:

@@ -28,7 +28,8 @@ class Latencies:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self._came = requests.ok & (requests.first_token_ns != NULL)
-        self._ended = np.where(requests.end_ns == NULL, requests.last_token_ns, requests.end_ns)
+        unknown = requests.end_ns == NULL
+        self._ended = np.where(unknown, requests.last_token_ns, requests.end_ns) if unknown.any() else requests.end_ns
         self._done = requests.ok & (self._ended != NULL)
 
     @property
@@ -114,10 +115,13 @@ def _gaps_within(requests: Requests, target: Target) -> NDArray[np.bool_]:
 
 
 def _seconds(elapsed_ns: NDArray[np.int64], known: NDArray[np.bool_]) -> Seconds:
-    return np.where(known, elapsed_ns / NS_PER_S, np.inf)
+    found: Seconds = elapsed_ns / NS_PER_S
+    found[~known] = np.inf
+    return found
 
 
 def _per_token(elapsed: Seconds, tokens: Counts, ok: NDArray[np.bool_]) -> Seconds:
     """*elapsed* per token; of a request that succeeded undefined without any, of one that failed infinite."""
-    share = elapsed / np.maximum(tokens, 1)
-    return np.where(ok & (tokens < 1), np.nan, share)
+    share: Seconds = elapsed / np.maximum(tokens, 1)
+    share[ok & (tokens < 1)] = np.nan
+    return share

@@ -17,7 +17,7 @@ Outcome = Literal["ok", "http_error", "stream_error", "timeout", "refused", "cut
 OUTCOMES: tuple[Outcome, ...] = ("ok", "http_error", "stream_error", "timeout", "refused", "cut_off", "cancelled")
 TokenRule = Literal["usage", "token_ids", "content"]
 
-_TOKENS_AT_ONCE = 500_000
+_TOKENS_AT_ONCE = 100_000
 
 Counts = NDArray[np.integer[Any]]
 
@@ -87,9 +87,10 @@ class Requests:
     """The columns of one load point's records that summaries need; times int64, NULL where unknown.
 
     Token counts are integers of any size: int32 from records, uint16 in `chunk_tokens`. `ok` (bool) tells success,
-    `outcome` (int8) indexes OUTCOMES. `gaps_ns` holds all token gaps one request
-    after the other; request i owns `gaps_ns[gap_offsets[i]:gap_offsets[i + 1]]`; `chunk_tokens` is parallel to
-    the token-carrying chunks of each request (one more than its gaps) with its own offsets, empty where unknown.
+    `outcome` (int8) indexes OUTCOMES. `gaps_ns` (int32, int64 where one is longer than 2.1 s:
+    of a million requests they take most of the memory) holds all token gaps one request after the other; request i
+    owns `gaps_ns[gap_offsets[i]:gap_offsets[i + 1]]`; `chunk_tokens` is parallel to the token-carrying chunks of each
+    request (one more than its gaps) with its own offsets, empty where unknown.
     `session_id` tells which requests are turns of one conversation; None where there are none.
     """
 
@@ -106,7 +107,7 @@ class Requests:
     input_tokens: Counts
     cached_tokens: Counts
     output_tokens: Counts
-    gaps_ns: NDArray[np.int64]
+    gaps_ns: Counts
     gap_offsets: NDArray[np.int64]
     chunk_tokens: Counts
     chunk_offsets: NDArray[np.int64]
@@ -122,8 +123,10 @@ class Requests:
 
     def parts(self) -> Iterator[Requests]:
         """All requests, a stretch of consecutive ones at a time: arrays as long as its tokens stay small."""
-        load = self.gap_offsets + np.arange(len(self) + 1)
+        load = np.arange(len(self) + 1)
+        load += self.gap_offsets
         edges = np.searchsorted(load, np.arange(0, load[-1], _TOKENS_AT_ONCE))
+        del load  # of a million requests it is megabytes, and what follows goes on for long
         for first, last in pairwise([*np.unique(edges).tolist(), len(self)]):
             yield self._part(first, last)
 
@@ -157,7 +160,7 @@ class Requests:
             input_tokens=_lengths(record.input_tokens for record in records),
             cached_tokens=_lengths(record.cached_tokens for record in records),
             output_tokens=_lengths(record.output_tokens for record in records),
-            gaps_ns=_flat(gaps),
+            gaps_ns=_gaps(_flat(gaps)),
             gap_offsets=_offsets(gaps),
             chunk_tokens=_flat(chunks).astype(np.uint16),
             chunk_offsets=_offsets(chunks),
@@ -176,6 +179,16 @@ def _ints(values: Iterable[int | None]) -> NDArray[np.int64]:
 
 def _lengths(values: Iterable[int | None]) -> NDArray[np.int32]:
     return _ints(values).astype(np.int32)
+
+
+def fit_int32(values: Counts) -> bool:
+    """Whether all *values* can be int32."""
+    bounds = np.iinfo(np.int32)
+    return bool(values.min(initial=0) >= bounds.min and values.max(initial=0) <= bounds.max)
+
+
+def _gaps(gaps_ns: NDArray[np.int64]) -> Counts:
+    return gaps_ns.astype(np.int32) if fit_int32(gaps_ns) else gaps_ns
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from giq.curve.in_flight import falls_behind, in_flight
 from giq.curve.intervals import batch_count, batch_labels, distribution, pool, pool_of_gaps
@@ -132,22 +133,25 @@ class _Summary:
         none = np.zeros(self.batches or 1, dtype=np.int64)
         found = {"itl": self.itl()}
         for name in _PER_REQUEST:
-            values = getattr(self.latencies, name)[self.chosen]
-            found[name] = distribution(
-                pool(values, self.labels, none), intervals=self.batches is not None, grid=name in GRID_METRICS
-            )
+            pooled = pool(getattr(self.latencies, name)[self.chosen], self.labels, none)
+            found[name] = distribution(pooled, intervals=self.batches is not None, grid=name in GRID_METRICS)
+            del pooled  # before the next one: of a million requests each is megabytes
         return found
 
     def itl(self) -> Distribution:
         """The pooled gaps; what failed requests still owed is infinite."""
-        counts = np.diff(self.requests.gap_offsets)[self.chosen]
         label = np.full(len(self.requests), -1, dtype=np.int8)
         label[self.chosen] = self.labels
-        asked = self.requests.requested_output_tokens[self.chosen] - 1
-        owed = np.where(self.ok | (asked < 1), 0, np.maximum(asked - counts, 1))
-        infinite = np.bincount(self.labels, owed, minlength=self.batches or 1).astype(np.int64)
-        pooled = pool_of_gaps(self.requests, label, infinite)
+        pooled = pool_of_gaps(self.requests, label, self.owed())
         return distribution(pooled, intervals=self.batches is not None, grid=True)
+
+    def owed(self) -> NDArray[np.int64]:
+        """How many gaps the failed requests of each batch still owed."""
+        failed = self.chosen[~self.ok]
+        counts = self.requests.gap_offsets[failed + 1] - self.requests.gap_offsets[failed]
+        asked = self.requests.requested_output_tokens[failed] - 1
+        owed = np.where(asked < 1, 0, np.maximum(asked - counts, 1))
+        return np.bincount(self.labels[~self.ok], owed, minlength=self.batches or 1).astype(np.int64)
 
     def attainment(self) -> tuple[Attainment, ...]:
         """The share of measured requests that meet all targets, and each of several."""

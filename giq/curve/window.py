@@ -141,7 +141,8 @@ def _closed_window(requests: Requests, slots: int) -> Window:
     sent, latencies = _latencies_from(requests, turned)
     cut = truncation(latencies) if turned < last_sent else 0
     start = int(sent[cut]) if cut else turned
-    end = _whole_turns(stays, slots, start, emptied)
+    # sessions think and differ: they never go in step, and a whole turn of them is long
+    end = _whole_turns(stays, slots, start, emptied) if requests.session_id is None else emptied
     if turned >= last_sent or end is None:
         what = "requests" if requests.session_id is None else "sessions"
         reason = f"the {what} ended before all {slots} slots were used twice"

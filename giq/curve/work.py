@@ -40,11 +40,10 @@ def work_done(requests: Requests, window: Window, mean_lengths: tuple[float, flo
     stretches, and with them the time of a request of mean lengths: what lengths happened to be drawn does not matter (a
     control variate). The interval is that of leaving each stretch out in turn (jackknife).
     """
-    served = requests.ok & (requests.first_token_ns != NULL) & (requests.last_token_ns != NULL)
-    if served.sum() < _FEWEST or window.seconds <= 0:
+    if _served(requests).sum() < _FEWEST or window.seconds <= 0:
         return None
     edges = np.linspace(window.start_ns, window.end_ns, STRETCHES + 1)
-    tokens = np.column_stack([np.diff(part) for part in _cumulated(requests, served, edges)])
+    tokens = np.column_stack([np.diff(part) for part in _cumulated(requests, edges)])
     if np.count_nonzero(tokens, axis=0).min() < 2:  # nothing would be left where one stretch is left out
         return None
     shares = tokens / np.array(mean_lengths)
@@ -58,18 +57,23 @@ def work_done(requests: Requests, window: Window, mean_lengths: tuple[float, flo
     return Work(estimate, prompt_s / (prompt_s + output_s))
 
 
-def _cumulated(
-    requests: Requests, served: NDArray[np.bool_], edges_ns: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _served(requests: Requests) -> NDArray[np.bool_]:
+    """The requests whose tokens are known to be made, and when."""
+    came: NDArray[np.bool_] = (requests.first_token_ns != NULL) & (requests.last_token_ns != NULL)
+    return requests.ok & came
+
+
+def _cumulated(requests: Requests, edges_ns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Prompt tokens read (all at the first token) and output tokens made (evenly up to the last) before each edge."""
-    first, last = requests.first_token_ns[served], requests.last_token_ns[served]
-    prompts, outputs = requests.requested_input_tokens[served], requests.requested_output_tokens[served]
-    order = np.argsort(first, kind="stable")
-    before = np.concatenate([[0], np.cumsum(prompts[order])])
-    read = before[np.searchsorted(first[order], edges_ns, side="right")].astype(np.float64)
-    span = np.maximum(last - first, 1) / NS_PER_S
-    made = [float(np.clip((edge - first) / NS_PER_S / span, 0, 1) @ outputs) for edge in edges_ns]
-    return read, np.array(made)
+    read, made = np.zeros(len(edges_ns) + 1), np.zeros(len(edges_ns))
+    for part in requests.parts():
+        served = _served(part)
+        first, last = part.first_token_ns[served], part.last_token_ns[served]
+        prompts, outputs = part.requested_input_tokens[served], part.requested_output_tokens[served]
+        read += np.bincount(np.searchsorted(edges_ns, first), prompts, minlength=len(read))
+        span = np.maximum(last - first, 1) / NS_PER_S
+        made += [float(np.clip((edge - first) / NS_PER_S / span, 0, 1) @ outputs) for edge in edges_ns]
+    return np.cumsum(read)[:-1], made
 
 
 def _seconds(shares: NDArray[np.float64], length: float) -> tuple[float, float]:

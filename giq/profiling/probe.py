@@ -197,7 +197,9 @@ def _save(
     for reason in reasons:
         observer.warn(reason)
     point = _checked(session.measured, point)
-    session.run.finish_point(point, window.phases(requests))
+    phases = window.phases(requests)
+    del requests  # of a million hundreds of megabytes, which saving them needs again
+    session.run.finish_point(point, phases)
     return point
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from giq.curve.requests import NULL, OUTCOMES, Record, Requests, Sample, sessions_or_none
+from giq.curve.requests import NULL, OUTCOMES, Record, Requests, Sample, fit_int32, sessions_or_none
 from giq.errors import DamagedFileError
 from giq.store.schema import PHASES, REQUESTS, SERVER
 
@@ -66,7 +66,9 @@ def _list_array(rows: Sequence[Sequence[int] | None], kind: Any) -> Any:
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+    found = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=found[1:])
+    return found
 
 
 def records_of(table: Any) -> list[Record]:
@@ -90,9 +92,11 @@ def requests_of(table: Any, where: str) -> Requests:
 
 def requests_of_parts(parts: Iterable[Any], where: str) -> Requests:
     """The same of a table that comes in *parts*, of which one at a time is in memory; raises as `requests_of` does."""
-    columns = {name: array(code) for name, code in _CODES.items()}
+    columns: dict[str, array[int]] = {name: array(code) for name, code in _CODES.items()}
     for table in parts:
         for name, values in _arrays(table, where).items():
+            if columns[name].typecode == "i" and not fit_int32(values):
+                columns[name] = array("q", columns[name])
             code = columns[name].typecode
             columns[name].frombytes(np.ascontiguousarray(values, dtype=code).view(np.uint8).data)
     found = {name: np.frombuffer(column, dtype=column.typecode) for name, column in columns.items()}
@@ -111,9 +115,9 @@ _TIMES = ("scheduled_ns", "sent_ns", "first_token_ns", "last_token_ns", "end_ns"
 _LENGTHS = ("requested_input_tokens", "requested_output_tokens", "input_tokens", "cached_tokens", "output_tokens")
 _CODES = {
     **dict.fromkeys(_TIMES, "q"), **dict.fromkeys(_LENGTHS, "i"), "outcome": "b", "measured": "b",
-    "gaps_ns": "q", "gap_counts": "i", "chunk_tokens": "H", "chunk_counts": "i",
+    "gaps_ns": "i", "gap_counts": "i", "chunk_tokens": "H", "chunk_counts": "i",
 }  # fmt: skip
-"""The columns as they grow, and their types (codes that `array` and numpy share)."""
+"""The columns as they grow, and their types (codes that `array` and numpy share). Gaps widen when one is too long."""
 
 
 def _arrays(table: Any, where: str) -> dict[str, NDArray[Any]]:

@@ -7,8 +7,10 @@ import ctypes
 
 import pyarrow as pa
 
-_MMAP_THRESHOLD = -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGE_BYTES = 1024 * 1024
+_KEPT_BYTES = 4 * _LARGE_BYTES
+"""At the end of the heap, for smaller arrays: without them each would be handed back, and asked for again."""
 
 
 def give_back() -> None:
@@ -21,4 +23,5 @@ def give_back() -> None:
     with contextlib.suppress(AttributeError, OSError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         libc.malloc_trim(0)

@@ -36,7 +36,7 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 class _RowJournal(ABC, Generic[Row]):
     """Rows of one point from one worker, appended as they come.
 
-    Rows wait in memory until an `append` finds the last write a second ago or 5,000 rows waiting; where rows
+    Rows wait in memory until an `append` finds the last write a second ago or 64 rows waiting; where rows
     may stop coming, call `flush` once a second. What is written is with the operating system: a killed process
     loses only what waited.
     """

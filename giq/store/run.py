@@ -74,6 +74,7 @@ class Run:
             DataError: there are no records of that point.
         """
         self._flush(point_id)
+        give_back()  # what the load has freed, before as much is needed again
         found = requests_of_parts(run_tables.request_parts(self.path, point_id, READ_COLUMNS), str(self.path))
         if not len(found) and point_id not in self.point_ids():
             raise self._no_records(point_id)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from giq.curve import Estimate, Record, Requests, Window, choose_window
@@ -142,6 +143,25 @@ def test_too_few_requests_are_told(queue: Queue, n: int, is_open: bool) -> None:
     assert not window.steady
     assert (window.phases(requests) == 1).all()
     assert f"{n} requests" in window.reason
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30)), max_size=12),
+    st.lists(st.integers(-5, 100), min_size=2, max_size=8, unique=True).map(sorted),
+)
+def test_the_mean_in_flight_is_that_of_every_ns(stays: list[tuple[int, int]], edges: list[int]) -> None:
+    """Between any edges, before the first request and after the last too, it is the mean of the count at each ns."""
+    requests = Requests.of([
+        Record(
+            run_id="r", point_id="p", request_id=i, scheduled_ns=start, sent_ns=start, end_ns=start + length,
+            outcome="timeout", requested_input_tokens=1, requested_output_tokens=1,
+        )
+        for i, (start, length) in enumerate(stays)
+    ])  # fmt: skip
+    counts = [sum(start <= at < start + length for start, length in stays) for at in range(-5, 100)]
+    wanted = [np.mean(counts[first + 5 : last + 5]) for first, last in pairwise(edges)]
+    assert in_flight(requests).means(np.array(edges, dtype=np.float64)) == pytest.approx(wanted)
 
 
 def test_a_request_without_end_stays_in_flight() -> None:

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from giq.curve.requests import Record, Requests, Sample
 from giq.errors import DamagedFileError
-from giq.store.columns import READ_COLUMNS, record_batch, records_of, requests_of, samples_of, with_phases
+from giq.store.columns import (
+    READ_COLUMNS,
+    record_batch,
+    records_of,
+    requests_of,
+    requests_of_parts,
+    samples_of,
+    with_phases,
+)
 from giq.store.journal import Journal, ServerJournal, read_journal
 from giq.store.parquet import open_table, read_rows, replace_table
 from giq.store.schema import REQUESTS, SERVER
@@ -67,6 +75,16 @@ def test_columns_say_what_the_records_say(records: list[Record], size: int) -> N
 
     assert same(requests_of(table.select(READ_COLUMNS), "x"), Requests.of(records))
     assert same(requests_of(table[1:], "x"), Requests.of(records[1:]))
+
+
+def test_a_gap_of_seconds_widens_the_gaps_of_all() -> None:
+    """Gaps are int32 until a part has one that is longer than 2.1 s; those read before it keep their values."""
+    records = [record(0), record(1, token_gaps_ns=[5, 2**31, 7]), record(2)]
+    parts = [pa.Table.from_batches([record_batch([one])], REQUESTS) for one in records]
+
+    assert requests_of_parts(parts[:1], "x").gaps_ns.dtype == np.int32
+    assert same(requests_of_parts(parts, "x"), Requests.of(records))
+    assert requests_of_parts(parts, "x").gaps_ns.tolist() == [100, 101, 99, 5, 2**31, 7, 100, 101, 99]
 
 
 def test_phases_are_set_by_number() -> None:
