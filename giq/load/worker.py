@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import os
 import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -92,6 +93,15 @@ def _report(pipe: Connection, report: Report) -> None:
         pipe.send(report)
 
 
+def hear(loop: asyncio.AbstractEventLoop, pipe: Connection, callback: Callable[[], None]) -> None:
+    """Call *callback* whenever something may be read from *pipe*, which stays blocking.
+
+    libuv makes what it watches non-blocking; a long report, written in two parts, could then not be read in between.
+    """
+    loop.add_reader(pipe.fileno(), callback)
+    os.set_blocking(pipe.fileno(), True)
+
+
 class _Worker:
     def __init__(self, pipe: Connection, job: LoadJob) -> None:
         self._pipe = pipe
@@ -101,7 +111,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
         self._start: asyncio.Future[int] = loop.create_future()
         self._hooks = Hooks(progress=functools.partial(_report, self._pipe))
-        loop.add_reader(self._pipe.fileno(), self._obey)
+        hear(loop, self._pipe, self._obey)
         try:
             return await record_share(self._job, factory, self._hooks, self._ready)
         finally:

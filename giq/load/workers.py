@@ -8,6 +8,7 @@ import dataclasses
 import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -18,7 +19,7 @@ from giq.load.client import observed
 from giq.load.job import Hooks, LoadJob, LoadResult, Progress
 from giq.load.live import joined
 from giq.load.tally import Tally, merged
-from giq.load.worker import Failed, Order, Ready, Report, SinkFactory, record_share, work
+from giq.load.worker import Failed, Order, Ready, Report, SinkFactory, hear, record_share, work
 
 START_DELAY_NS = 50_000_000
 
@@ -115,7 +116,7 @@ class _Crew:
             asyncio.ensure_future(self._pass_on(hooks.quit, "quit")),
         ]
         for member in self._members:
-            loop.add_reader(member.pipe.fileno(), self._hear, member)
+            hear(loop, member.pipe, partial(self._hear, member))
         try:
             await self._ended.wait()
         finally:

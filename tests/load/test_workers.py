@@ -8,6 +8,8 @@ import functools
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from giq.errors import GiqError, UsageError
 from giq.load.client import LoadResult
 from giq.load.job import Hooks
 from giq.load.tally import Tally, merged
-from giq.load.worker import record_share
+from giq.load.worker import hear, record_share
 from giq.load.workers import run_workers
 from giq.workload.schedule import Schedule
 from tests.load.exact_server import Behaviour, ExactServer
@@ -152,3 +154,33 @@ def test_ctrl_c_spares_workers_that_only_start(tmp_path: Path) -> None:
             return await load
 
     assert on_loop(work).ok == 40
+
+
+def test_a_report_that_comes_in_two_parts_is_heard_whole() -> None:
+    """Of a long report the length is written first: one whose rest comes later is waited for, not taken for a death."""
+    ours, theirs = multiprocessing.Pipe()
+    words = b"x" * 100_000
+    heard: list[bytes] = []
+
+    def tell() -> None:
+        os.write(theirs.fileno(), len(words).to_bytes(4, "big"))
+        time.sleep(0.1)
+        os.write(theirs.fileno(), words)
+
+    async def listen() -> None:
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def take() -> None:
+            heard.append(ours.recv_bytes())
+            done.set()
+
+        hear(loop, ours, take)
+        teller = threading.Thread(target=tell)
+        teller.start()
+        await asyncio.wait_for(done.wait(), 10)
+        teller.join()
+        loop.remove_reader(ours.fileno())
+
+    on_loop(listen)
+    assert [len(report) for report in heard] == [len(words)]
