@@ -2,6 +2,7 @@
 
 from giq.curve.capacity import Capacity, Miss, capacity
 from giq.curve.curve import Curve, curve_id, join
+from giq.curve.holding import Finished, Probe, SearchPlan
 from giq.curve.operating_point import OperatingPoint, operating_point
 from giq.curve.plausibility import implausible
 from giq.curve.point import (
@@ -20,7 +21,7 @@ from giq.curve.point import (
 )
 from giq.curve.requests import NULL, OUTCOMES, Outcome, Phase, Record, Requests, Sample, TokenRule
 from giq.curve.saturation import Saturation, past_saturation, saturation
-from giq.curve.search import Finished, Probe, SearchPlan, next_probe
+from giq.curve.search import next_probe
 from giq.curve.server_statistics import ServerStatistics, server_statistics
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.targets import PERCENTILES, TARGET_METRICS, Target, requests_needed, thresholds

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from giq.curve.curve import Curve
 from giq.curve.load_axis import LoadAxis, at_rate, load_axis
 from giq.curve.point import INVALIDATING, Estimate, Point
 from giq.curve.saturation import Saturation, saturation
-from giq.curve.target_crossing import plainly_over, target_crossing
+from giq.curve.target_crossing import plainly_over, queue_guess, target_crossing
 from giq.curve.targets import Target, thresholds
 from giq.documents import Entry
 from giq.units import format_rate, format_seconds
@@ -104,16 +105,20 @@ def capacity(curve: Curve, targets: Sequence[Target], attainment: float | None =
     none. Without targets the capacity is what is stable.
     """
     axis = load_axis(curve)
-    if not axis.points:
+    crossed = [_crossed(curve, target) for target in targets]
+    if not axis.points and (not targets or attainment is not None or None in crossed):
         return Capacity(rate=None, status="no_points", reason=_why_none(curve))
+    if any(crossed):
+        axis = replace(axis, note="")
     criteria = [_of_target(curve, axis, target) for target in targets]
     if attainment is not None and targets:
         criteria.append(_of_attainment(axis, targets, attainment))
-    for criterion in criteria:
-        if not len(criterion.rates):
+    limits: list[_Limit] = []
+    for criterion, limit in zip_longest(criteria, crossed):
+        if limit is None and not len(criterion.rates):
             name = str(criterion.target) if criterion.target else f"attainment of {thresholds(targets)}"
             return Capacity(rate=None, status="no_points", reason=f"no valid point tells the {name}")
-    limits = [_crossed(curve, axis, criterion) or _limit(criterion) for criterion in criteria]
+        limits.append(limit or _limit(criterion))
     if any(limit.rate is None for limit in limits):
         return _unmet(curve, axis, targets, next(limit for limit in limits if limit.rate is None))
     return _met(curve, axis, targets, limits)
@@ -148,20 +153,39 @@ def _part(estimate: Estimate | None, end: str) -> float | None:
     return estimate.value if found is None else found
 
 
-def _crossed(curve: Curve, axis: LoadAxis, criterion: _Criterion) -> _Limit | None:
-    """The limit of an open-loop curve whose points come from runs; None of any other."""
-    target = criterion.target
-    if target is None or not axis.is_open or any(point.run_id is None for point in axis.points):
+def _crossed(curve: Curve, target: Target) -> _Limit | None:
+    """The limit of a curve of open-loop points that come from runs; None of any other."""
+    if any(point.run_id is None for point in curve.points):
         return None
     found = target_crossing(curve, target)
     if found is None:
         return None
+    if not (found.below or found.above):
+        return _Limit(target, str(target), found.value, found.lo, found.hi, False)
+    guess = queue_guess(curve, target)
+    if found.below and (met := _highest_met(curve, target, found.value)) is not None:
+        between = guess if guess is not None and met < guess < found.value else (met + found.value) / 2
+        return _Limit(target, str(target), between, met, found.value, False)
+    highest = max(point.achieved_rps for point in curve.points)
+    if guess is not None and found.above and found.value < guess < highest:
+        return _Limit(target, str(target), guess, found.value, np.inf, False)
     if found.below:
-        return _Limit(target, criterion.name, None, None, 0.0, False)
-    if found.above:
-        highest = axis.rates[-1]
-        return _Limit(target, criterion.name, highest, highest, np.inf, True)
-    return _Limit(target, criterion.name, found.value, found.lo, found.hi, False)
+        return _Limit(target, str(target), None, None, 0.0, False)
+    offered = max(point.offered_rps or 0.0 for point in curve.points if point.load_kind == "open")
+    return _Limit(target, str(target), offered, offered, np.inf, True)
+
+
+def _highest_met(curve: Curve, target: Target, below: float) -> float | None:
+    """The highest rate *below* that at which a rung met *target*: where no open-loop point does, it lies above."""
+    met = [
+        point.achieved_rps
+        for point in curve.points
+        if point.load_kind == "closed"
+        and point.achieved_rps < below
+        and (value := target.value(point)) is not None
+        and value.value <= target.seconds
+    ]
+    return max(met, default=None)
 
 
 def _limit(criterion: _Criterion) -> _Limit:
@@ -204,7 +228,7 @@ def _highest(
 
 def _met(curve: Curve, axis: LoadAxis, targets: Sequence[Target], limits: Sequence[_Limit]) -> Capacity:
     """The capacity where every target is met somewhere: the lowest of the limits, and of saturation."""
-    top = axis.rates[-1]
+    top = axis.rates[-1] if axis.rates else 0.0
     lowest = min(
         limits,
         key=lambda limit: (limit.rate or 0.0, limit.beyond),
@@ -220,7 +244,7 @@ def _met(curve: Curve, axis: LoadAxis, targets: Sequence[Target], limits: Sequen
     by_share = limiting is not None and limiting.target is None
     estimate = Estimate(value=rate) if by_share else _interval(rate, limits, cap, beyond)
     shares = [_missing_share(targets)(point) for point in axis.points]
-    missing = at_rate(axis.rates, shares, rate) if targets and axis.rates[0] <= rate <= axis.rates[-1] else None
+    missing = at_rate(axis.rates, shares, rate) if targets and axis.rates and axis.rates[0] <= rate <= top else None
     return Capacity(
         rate=estimate,
         status="met_beyond_range" if beyond else "met",
@@ -270,7 +294,7 @@ def _unmet(curve: Curve, axis: LoadAxis, targets: Sequence[Target], limit: _Limi
     if limit.target is None:
         reason = f"at the lowest load measured, {format_rate(axis.rates[0])}, too few requests meet all targets"
         return Capacity(rate=None, status="unmet", reason=reason)
-    over = [(point.offered_rps or 0.0, point) for point in curve.points if plainly_over(point, limit.target)]
+    over = [(p.offered_rps or 0.0, p) for p in curve.points if p.load_kind == "open" and _excess(p, limit.target) > 1]
     placed = sorted([*over, *zip(axis.rates, axis.points, strict=True)], key=lambda pair: (pair[0], pair[1].point_id))
     rate, point = next(pair for pair in placed if _excess(pair[1], limit.target) > 1)
     worst = max(targets, key=lambda target: _excess(point, target))

@@ -41,8 +41,10 @@ def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Cro
 
     Loads within 3 % of each other are pooled by the inverse of their variance; the least-squares curve that never falls
     is taken (pool adjacent violators: Barlow et al., "Statistical Inference under Order Restrictions", 1972), and
-    straight lines between the logarithms. The interval is that of the crossings of 300 curves drawn with those errors,
-    wider by a fifth of the distance to the next load: between two loads the curve is not straight.
+    between two loads the reciprocal of the value falls in a straight line: as for a queue's wait, c / (1 - rho),
+    and for the time of a token, a + b n, of n running sequences that share the steps (n = rate x tokens x that time).
+    The interval is that of the crossings of 300 curves drawn with those errors, wider by a fifth of the distance to
+    the next load: no curve is quite like that.
     """
     x, y, error = _pooled(np.log(loads), np.log(values), errors)
     level = math.log(limit)
@@ -82,8 +84,10 @@ def _cross(x: Floats, y: Floats, error: Floats, level: float) -> tuple[float, fl
         return float(x[0]), None, -1
     for (left, low), (right, high) in pairwise(knots):
         if high > level:
-            slope = (high - low) / (right - left)
-            return left + (level - low) / slope, slope, 0
+            share = (math.exp(level - low) - 1) / (math.exp(level - low) - math.exp(level - high))
+            load = math.exp(left) + share * (math.exp(right) - math.exp(left))
+            slope = (math.exp(level - low) - math.exp(level - high)) * load / (math.exp(right) - math.exp(left))
+            return math.log(load), slope, 0
     return float(x[-1]), None, 1
 
 

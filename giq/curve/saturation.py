@@ -20,6 +20,7 @@ _OVERLOADED = {"NOT_STEADY", "ERRORS", "TOO_FEW"}
 _LEAST_STEP = 1.25
 _WAITING_SHARE = 0.05
 _LEAST_DOUBT = 0.01
+_MOST_TO_COME = 2.0
 _Z90 = 1.645
 
 
@@ -39,11 +40,11 @@ def saturation(curve: Curve) -> Saturation:
     """The saturation point, estimated from the plateau of completions.
 
     On the plateau are open-loop points `past_saturation`, closed-loop rungs `backlogged`, and those from the first
-    doubling of concurrency on that completed less than 5 % more. Those within 5 % of the best of them are pooled
-    (overload can lower completions, and the best alone would be the luckiest), by what their work amounts to at the
-    law's mean lengths (`giq.curve.work`). Where that is unknown, by their completions, with the interval of a Poisson
-    count of them, or, where that is wider, of the growth of in-flight: what is not completed piles up. The rate is not
-    below what a valid open-loop point kept up with.
+    doubling of concurrency on that completed less than 5 % more. Those within 5 % of what the best of them completed
+    for sure are pooled (overload can lower completions, and the best alone would be the luckiest), by what their work
+    amounts to at the law's mean lengths (`giq.curve.work`). Where that is unknown, by their completions, with
+    the interval of a Poisson count of them, or, where that is wider, of the growth of in-flight: what is not completed
+    piles up. The rate is not below what a valid open-loop point kept up with.
 
     An unsteady point, one with errors or one with few requests counts here, since its completions are real; one
     whose client was late or whose counters disagree does not. A ramp holds no rate: nothing is read off it.
@@ -53,7 +54,7 @@ def saturation(curve: Curve) -> Saturation:
     plateau = plateau_points(curve)
     if not plateau:
         return _not_reached([stable_rate(point) for point in curve.valid_points])
-    best = max(_completions(point).value for point in plateau)
+    best = max(_least(_completions(point)) for point in plateau)
     pooled = [point for point in plateau if _completions(point).value >= (1 - PLATEAU_GAIN) * best]
     rate, width = _mean([_completions(point) for point in pooled], [point.window_s for point in pooled])
     below, above = _doubt([point for point in pooled if point.work_rps is None])
@@ -64,13 +65,36 @@ def saturation(curve: Curve) -> Saturation:
     return Saturation(rate=estimate, reached=True, reason=f"completions level off at {format_rate(value)}")
 
 
+def levelling_off(curve: Curve) -> float | None:
+    """About where completions level off: the saturation point, or where the last two rungs say that it will be.
+
+    N slots complete S N / (N + h) where each answer takes a fixed time and shares the rest with the others; two rungs
+    fix S, which is taken to be at most twice the larger rung's. None below two rungs.
+    """
+    found = saturation(curve)
+    if found.reached and found.rate is not None:
+        return found.rate.value
+    closed = [point for point in curve.points if point.load_kind == "closed" and point.concurrency]
+    rungs = sorted(closed, key=lambda point: point.concurrency or 0.0)
+    if len(rungs) < 2 or min(rungs[-1].achieved_rps, rungs[-2].achieved_rps) <= 0:
+        return None
+    lower, upper = rungs[-2], rungs[-1]
+    ratio = (upper.concurrency or 1.0) / (lower.concurrency or 1.0)
+    inverse = (ratio / upper.achieved_rps - 1 / lower.achieved_rps) / (ratio - 1) if ratio > 1 else 0.0
+    return 1 / max(inverse, 1 / (_MOST_TO_COME * upper.achieved_rps))
+
+
 def plateau_points(curve: Curve) -> list[Point]:
-    """The points at which the server always had work and their completions can be believed."""
+    """The points at which the server always had work and their completions can be believed.
+
+    An open-loop point that was offered less than a rung completed is not one of them: its in-flight rose by chance.
+    """
     rungs = _plateau_rungs(curve.points)
     if curve.workload.conversation is not None:  # overload leaves conversations at their first, shortest turns
         return rungs
+    completed = max((point.achieved_rps for point in curve.points if point.load_kind == "closed"), default=0.0)
     over = [point for point in curve.points if past_saturation(point) and not _spoilt(point)]
-    return over + rungs
+    return [point for point in over if (point.offered_rps or 0.0) > KEPT_UP * completed] + rungs
 
 
 def past_saturation(point: Point) -> bool:
@@ -112,6 +136,10 @@ def _completions(point: Point) -> Estimate:
     counted = point.achieved_rps * point.window_s
     width = point.achieved_rps * (_Z90 / math.sqrt(counted) if counted > 0 else 1.0)
     return Estimate(value=point.achieved_rps, lo=point.achieved_rps - width, hi=point.achieved_rps + width)
+
+
+def _least(estimate: Estimate) -> float:
+    return estimate.value if estimate.lo is None else estimate.lo
 
 
 def _mean(found: Sequence[Estimate], weights: Sequence[float]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,14 +11,15 @@ from giq.curve.curve import Curve
 from giq.curve.monotone import Crossing, crossing
 from giq.curve.point import INVALIDATING, Estimate, Point
 from giq.curve.realised import prompt_share, realised_rates
-from giq.curve.saturation import past_saturation, plateau_points, saturation
-from giq.curve.targets import Target
+from giq.curve.saturation import levelling_off, past_saturation, plateau_points, saturation
+from giq.curve.targets import Target, requests_needed
 
 QUEUE_REQUESTS = 4.0
 """A queue forgets its state over about (1 + cv^2) / (1 - rho)^2 services; independent are values twice as far apart.
 With cv = 1 these are 4 / (1 - rho)^2 requests of the server's full speed."""
 
 ENOUGH = 20.0
+OF_WAITING = ("ttft", "latency")
 
 _SURELY_OVER = 0.9
 _BEYOND = 10.0
@@ -30,27 +32,82 @@ cases 0 to 57 of tests/truth."""
 _FULLEST = 0.98
 _Z90 = 1.645
 _OVERLOADED = {"NOT_STEADY", "ERRORS", "TOO_FEW"}
+_OF_DECODING = ("tpot", "ntpot", "itl")
+_RUNG_ERROR = 0.15
+_APART = 1.05
+_FEWEST = 20
+_FEW_ERRORS = 0.05
+_LEAST_WAIT = 0.02
 
 
-def target_crossing(curve: Curve, target: Target) -> Crossing | None:
+def target_crossing(curve: Curve, target: Target, *, rungs: bool = True) -> Crossing | None:
     """Where *target*'s percentile, measured in open loop, crosses its limit; None where no point tells.
 
-    Points that are invalid only for being past saturation or short count as far as they plainly miss the target; one
-    that is unsteady though not past saturation counts with twice its error.
+    Points that are invalid only for being past saturation count as far as they plainly miss the target; one that is
+    unsteady though not past saturation counts with twice its error, a short one with its own large one. Where all
+    open-loop points lie on one side of the limit, *rungs* tell what depends on how many run (`_beside`).
     """
     opened = [point for point in curve.points if point.load_kind == "open"]
     stable = saturation(curve)
     most = stable.rate.value if stable.reached and stable.rate is not None else None
-    counted = [point for point in opened if _counts(point, target, most)]
+    fastest = max((point.achieved_rps for point in curve.points if point.load_kind == "closed"), default=None)
+    counted = [point for point in opened if _counts(point, target, most or fastest)]
     told = [(point, value) for point in counted if (value := target.value(point)) is not None]
     if not told:
         return None
     rates = realised_rates(curve, [point for point, _ in told], prompt_share(plateau_points(curve)))
-    largest = max([value.value for _, value in told if math.isfinite(value.value)], default=1.0)
-    values = [min(value.value, _BEYOND * max(largest, target.seconds)) for _, value in told]
     least = least_value(curve, target)
     errors = [_error(point, value, target, most, least) for point, value in told]
+    found = _crossing(told, rates, errors, target)
+    beside = _beside(curve, target, rates) if rungs and target.metric in _OF_DECODING else []
+    if not beside or not (found.below or found.above):
+        return found
+    rates += [point.achieved_rps for point, _ in beside]
+    return _crossing([*told, *beside], rates, errors + [_RUNG_ERROR] * len(beside), target)
+
+
+def _crossing(
+    told: Sequence[tuple[Point, Estimate]], rates: Sequence[float], errors: Sequence[float], target: Target
+) -> Crossing:
+    """The crossing of what is told at *rates*; an infinite value counts as far beyond the others."""
+    largest = max([value.value for _, value in told if math.isfinite(value.value)], default=1.0)
+    values = [min(value.value, _BEYOND * max(largest, target.seconds)) for _, value in told]
     return crossing(np.array(rates), np.array(values), np.array(errors), target.seconds)
+
+
+def _beside(curve: Curve, target: Target, rates: Sequence[float]) -> list[tuple[Point, Estimate]]:
+    """The closed-loop rungs that completed less or more than all *rates* of open-loop points, and what they have.
+
+    How fast tokens come depends on how many requests run, whatever sends them: they tell about the same as an open
+    loop at the rate that they completed. Between open-loop points they are not needed.
+    """
+    rungs = [point for point in curve.points if point.load_kind == "closed" and _servers_own(point)]
+    beside = [point for point in rungs if not min(rates) <= point.achieved_rps * _APART <= max(rates) * _APART**2]
+    return [(point, value) for point in beside if (value := target.value(point)) is not None and value.value > 0]
+
+
+def queue_guess(curve: Curve, target: Target) -> float | None:
+    """Where a target on waiting is about to be missed, from the point nearest to its limit; None where nothing tells.
+
+    A queue's wait grows like rho / (1 - rho) over what it is without one, where rho is the rate over the saturation
+    point (Kingman's formula); one point and the least value fix its factor.
+    """
+    most, least = levelling_off(curve), least_value(curve, target)
+    if target.metric not in OF_WAITING or most is None or least >= target.seconds:
+        return None
+    told = [
+        (abs(math.log(value.value / target.seconds)), point.offered_rps / most, value.value)
+        for point in curve.points
+        if point.load_kind == "open" and point.offered_rps and _servers_own(point)
+        and (value := target.value(point)) is not None and 0 < value.value < math.inf
+    ]  # fmt: skip
+    if not told:
+        return None
+    _, load, seconds = min(told)
+    load = min(load, _FULLEST)
+    factor = max(seconds - least, _LEAST_WAIT * target.seconds) * (1 - load) / load
+    odds = (target.seconds - least) / factor
+    return most * min(odds / (1 + odds), _FULLEST)
 
 
 def least_value(curve: Curve, target: Target) -> float:
@@ -66,7 +123,7 @@ def queue_error(target: Target, waited_share: float, requests: float, load: floa
     window sees only its own few busy periods, and batches of it tell nothing of what it did not see; from ENOUGH
     independent values on they do.
     """
-    if target.metric not in ("ttft", "latency"):
+    if target.metric not in OF_WAITING:
         return 0.0
     independent = requests * (1 - min(load, _FULLEST)) ** 2 / QUEUE_REQUESTS
     return waited_share / math.sqrt(max(independent, 0.25)) if independent < ENOUGH else 0.0
@@ -75,18 +132,19 @@ def queue_error(target: Target, waited_share: float, requests: float, load: floa
 def plainly_over(point: Point, target: Target) -> bool:
     """Whether an invalid open-loop point is only past saturation or short, and surely misses *target*."""
     estimate = target.value(point)
-    if point.valid or not _servers_own(point) or estimate is None:
+    if point.valid or point.load_kind != "open" or not _servers_own(point) or estimate is None:
         return False
     return (estimate.value / 2 if estimate.lo is None else estimate.lo) > target.seconds
 
 
 def _servers_own(point: Point) -> bool:
-    return point.load_kind == "open" and {flag for flag in point.flags if flag in INVALIDATING} <= _OVERLOADED
+    return {flag for flag in point.flags if flag in INVALIDATING} <= _OVERLOADED
 
 
 def _counts(point: Point, target: Target, most: float | None) -> bool:
-    only_unsteady = {flag for flag in point.flags if flag in INVALIDATING} <= {"NOT_STEADY"}
-    return point.valid or plainly_over(point, target) or (only_unsteady and not surely_over(point, most))
+    doubtful = _servers_own(point) and point.error_share <= _FEW_ERRORS
+    enough = point.n_requests >= _FEWEST
+    return point.valid or plainly_over(point, target) or (doubtful and enough and not surely_over(point, most))
 
 
 def surely_over(point: Point, most: float | None) -> bool:
@@ -98,7 +156,8 @@ def _error(point: Point, estimate: Estimate, target: Target, most: float | None,
     """The standard error of the logarithm: of the 90 % interval (a tenth where there is none), or `queue_error`."""
     lo, hi = estimate.lo, estimate.hi
     known = lo is not None and hi is not None and lo > 0 and math.isfinite(hi)
-    error = math.log((hi or 1.0) / (lo or 1.0)) / (2 * _Z90) if known else _UNKNOWN_ERROR
+    unknown = _UNKNOWN_ERROR * math.sqrt(requests_needed([target]) / max(point.n_requests, 1))
+    error = math.log((hi or 1.0) / (lo or 1.0)) / (2 * _Z90) if known else unknown
     if most is not None and point.offered_rps is not None:
         waited = max(1 - least / estimate.value, 0.0) if estimate.value > 0 else 0.0
         error = max(error, queue_error(target, waited, most * point.window_s, point.offered_rps / most))

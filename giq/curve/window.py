@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from giq.curve.in_flight import InFlight, alive, falls_behind, grows, in_flight
 from giq.curve.intervals import MOST_BATCHES, batch_labels
-from giq.curve.requests import NULL, Requests
+from giq.curve.requests import NULL, OUTCOMES, Requests
 from giq.curve.stays import Stays
 from giq.curve.trend import slope, truncation
 from giq.units import NS_PER_S, format_span
@@ -21,7 +21,9 @@ _FEWEST = 20
 _MOST_BINS = 500
 _LEAST_LIVES = 2.0
 _LARGEST_DRAIN = 3
-_LIFETIMES = 2
+_LIFETIMES, _WARM_LIFETIMES = 2, 1
+_FEWEST_BEGUN = 2
+_CANCELLED = OUTCOMES.index("cancelled")
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,11 @@ def choose_window(requests: Requests, load: Load, arrival: Arrival | None = None
     """The window of a load point, from its own records; *arrival* is the workload's law (Poisson when None).
 
     Open loop: it begins when the number in flight has reached its level (MSER-5 on its time means, and not
-    before twice the p90 of latency has passed, since nothing can be full earlier), at most halfway, and ends so long
+    before twice the p90 of latency has passed, since nothing can be full earlier; once after a warm start, when those
+    that were begun are gone), at most halfway, and ends so long
     before the last scheduled arrival (at most a third of the point): what came later was answered by a server that
-    emptied, and met too little company. It is not steady when the number in flight surely and plainly grows.
+    emptied, and met too little company. Where the client gave requests up it ends before the first of those. It is not
+    steady when the number in flight surely and plainly grows.
 
     Closed loop: it begins when as many requests have ended as there are slots, so that every slot was on average
     used once and the common start is over, or later where MSER-5 on the latencies says so, and ends before
@@ -84,7 +88,8 @@ def choose_window(requests: Requests, load: Load, arrival: Arrival | None = None
         return _everything(requests, load, f"the rate was not held: {arrival}")
     if isinstance(load, ClosedLoad):
         return _closed_window(requests, load.concurrency)
-    return _open_window(requests, load.rate_rps)
+    warm = (arrival is None or arrival.law != "trace") and begun_warm(requests)
+    return _open_window(requests, load.rate_rps, _WARM_LIFETIMES if warm else _LIFETIMES)
 
 
 def _everything(requests: Requests, load: Load, reason: str) -> Window:
@@ -95,23 +100,45 @@ def _everything(requests: Requests, load: Load, reason: str) -> Window:
     return Window(first, last + 1, False, reason, "sent" if closed else "scheduled")
 
 
-def _open_window(requests: Requests, rate_rps: float) -> Window:
+def begun_warm(requests: Requests) -> bool:
+    """Whether several requests were scheduled at the very start (`giq.workload.warm_start`): no law draws that."""
+    if requests.session_id is not None or not len(requests):
+        return False
+    times = requests.scheduled_ns
+    return bool(np.count_nonzero(times == times.min()) >= _FEWEST_BEGUN)
+
+
+def _open_window(requests: Requests, rate_rps: float, lifetimes: int) -> Window:
     swept = in_flight(requests)
     stays = Stays.of(requests)
     first, last = int(stays.scheduled_ns.min()), int(stays.scheduled_ns.max())
+    if lifetimes == _WARM_LIFETIMES:
+        first = int(stays.scheduled_ns[stays.scheduled_ns > first].min(initial=last))
     lived = np.sort((stays.end_ns - stays.scheduled_ns)[stays.ok])
     lifetime = int(lived[(9 * len(lived)) // 10]) if len(lived) else 0
     end = last + 1 - min(lifetime, (last - first) // _LARGEST_DRAIN)
     half = first + (last + 1 - first) // 2
     edges = np.linspace(first, last + 1, min(len(requests), _MOST_BINS) + 1)
     filled = int(edges[truncation(swept.means(edges))])
-    start = min(max(filled, first + _LIFETIMES * lifetime), half)
+    start = min(max(filled, first + lifetimes * lifetime), half)
     if requests.session_id is not None and end - start < _LEAST_LIVES * lifetime:
         seconds = format_span(lifetime / NS_PER_S)
         return Window(start, end, False, f"conversations of {seconds} had too little time to settle")
     if requests.session_id is not None and _conversations_pile_up(stays, start, end):
         return Window(start, end, False, "the number of conversations kept growing")
+    end = _before_given_up(requests, start, end)
     return _judged_open(swept, start, (end, last + 1), rate_rps)
+
+
+def _before_given_up(requests: Requests, start: int, end: int) -> int:
+    """The end of the window, before the first request that the client itself gave up, unless half would be lost.
+
+    Such a request is not slow: nobody waited for it.
+    """
+    given_up = requests.scheduled_ns[requests.outcome == _CANCELLED]
+    given_up = given_up[(given_up >= start) & (given_up < end)]
+    earlier = int(given_up.min(initial=end))
+    return earlier if earlier - start >= (end - start) // 2 else end
 
 
 def _conversations_pile_up(stays: Stays, start: int, end: int) -> bool:

@@ -19,11 +19,12 @@ from giq.engine.calibration import Z90
 from giq.engine.memory import DoesNotFitError
 from giq.engine.simulation import Simulation, simulate
 from giq.engine.spec import EngineSpec
-from giq.engine.steady_state import SteadyState, begun
+from giq.engine.steady_state import SteadyState
 from giq.engine.uncertainty import Variant, widened
 from giq.workload.schedule import Schedule, make_schedule
 from giq.workload.sessions import settling_s
 from giq.workload.trace import Trace
+from giq.workload.warm_start import begun
 from giq.workload.workload import ClosedLoad, Load, OpenLoad, Stop, Workload
 
 FRACTIONS = (0.1, 0.3, 0.5, 0.65, 0.8, 0.9, 0.97, 1.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,36 +104,3 @@ def _prompts_rps(spec: EngineSpec, tokens: float, pairs: float) -> float:
     full = max(1.0, spec.max_num_batched_tokens / tokens)
     work = Work(round(full * tokens), math.ceil(full), 0, 0, round(full * pairs))
     return spec.cores * full / pace(spec).seconds(work)
-
-
-def begun(schedule: Schedule, running: int) -> Schedule:
-    """*schedule* in open loop, with *running* requests more that arrive at its start as if half-way through.
-
-    Their lengths are those that a look at a running engine finds: a request is met in proportion to its output,
-    anywhere in it; what it was given by then counts as prompt. They are warm-up, scheduled before everything else;
-    the simulation is told their number, since their KV is there.
-    """
-    assert schedule.arrival_ns is not None  # noqa: S101 - open loop
-    rng = np.random.default_rng([schedule.seed, running])
-    outputs = schedule.output_tokens.astype(np.int64)
-    chosen = rng.choice(len(outputs), size=running, p=outputs / outputs.sum())
-    given = (rng.random(running) * outputs[chosen]).astype(np.int32)
-    parent = schedule.parent
-    return replace(
-        schedule,
-        arrival_ns=np.concatenate([np.zeros(running, dtype=np.int64), schedule.arrival_ns]),
-        input_tokens=np.concatenate([(schedule.input_tokens[chosen] + given).astype(np.int32), schedule.input_tokens]),
-        output_tokens=np.concatenate([schedule.output_tokens[chosen] - given, schedule.output_tokens]),
-        prefix_group=_joined(schedule.prefix_group, chosen),
-        prefix_tokens=_joined(schedule.prefix_tokens, chosen),
-        session_id=None if parent is None else np.concatenate([-1 - np.arange(running), schedule.session_id]),
-        turn=None if parent is None else np.concatenate([np.ones(running, dtype=np.int16), schedule.turn]),
-        parent=None
-        if parent is None
-        else np.concatenate([np.full(running, -1), np.where(parent < 0, -1, parent + running)]),
-        think_ns=None if parent is None else np.concatenate([np.zeros(running, dtype=np.int64), schedule.think_ns]),
-    )
-
-
-def _joined(column: NDArray[np.int32] | None, chosen: NDArray[np.int64]) -> NDArray[np.int32] | None:
-    return None if column is None else np.concatenate([column[chosen], column])

@@ -37,7 +37,8 @@ from giq.store.journal import Journal
 from giq.store.run import Run, open_run
 from giq.workload.schedule import Schedule, make_schedule
 from giq.workload.trace import Trace
-from giq.workload.workload import Load, Stop
+from giq.workload.warm_start import WarmStart, warm_schedule
+from giq.workload.workload import Load, OpenLoad, Stop
 
 _MOST_POINTS = 1000
 
@@ -66,13 +67,14 @@ class Session:
 class Hold:
     """A load, what ends it at the latest, and for a search the goal with which it may end before.
 
-    After `cut_s` what is in flight is given up.
+    After `cut_s` what is in flight is given up. An open load of a search begins `warm`.
     """
 
     load: Load
     stop: Stop
     goal: Goal | None = None
     cut_s: float = math.inf
+    warm: WarmStart | None = None
 
 
 @dataclass
@@ -94,7 +96,10 @@ async def measure_point(
     load, options, run = asked.load, session.options, session.run
     point_id = f"p{number:03d}"
     seed = options.seed if asked.goal is None else search_seed(options.seed, number)
-    schedule = make_schedule(options.workload, load, asked.stop, seed, session.trace)
+    if asked.warm is not None and isinstance(load, OpenLoad):
+        schedule = warm_schedule(options.workload, load, asked.stop, seed, asked.warm)
+    else:
+        schedule = make_schedule(options.workload, load, asked.stop, seed, session.trace)
     refuse_too_long(schedule, session.identity)
     job = LoadJob(
         endpoint=session.endpoint, identity=session.identity, schedule=schedule, seed=options.seed,

@@ -9,8 +9,9 @@ import signal
 import time
 from collections.abc import Iterator
 
+from giq.curve.holding import Finished, Probe, SearchPlan
 from giq.curve.point import Point
-from giq.curve.search import Finished, Probe, SearchPlan, next_probe
+from giq.curve.search import next_probe
 from giq.errors import Interrupted, ServerError
 from giq.load.endpoint import Endpoint
 from giq.load.identity import ServerIdentity
@@ -137,7 +138,7 @@ def _next(options: ProfileOptions, points: list[Point], spent_s: float) -> Hold 
 
 
 def _held(probe: Probe) -> Hold:
-    return Hold(probe.load, probe.stop, probe.goal, probe.cut_s)
+    return Hold(probe.load, probe.stop, probe.goal, probe.cut_s, probe.warm)
 
 
 def _refuse_to_go_on(session: Session, point: Point | None) -> None:

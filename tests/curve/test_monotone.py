@@ -12,13 +12,13 @@ from giq.curve.monotone import crossing
 LOADS = np.array([1.0, 2.0, 4.0, 8.0])
 
 
-def test_between_two_points_the_line_is_straight_in_logarithms() -> None:
-    """A value that grows with the square of the load crosses 9 at 3."""
-    found = crossing(LOADS, LOADS**2, np.full(4, 0.01), 9.0)
+def test_between_two_points_it_is_the_wait_of_a_queue() -> None:
+    """A value of 1 / (1 - rho) with rho = load / 10 crosses 2.5 at 6, where it grows like rho / (1 - rho) = 1.5."""
+    found = crossing(LOADS, 1 / (1 - LOADS / 10), np.full(4, 0.01), 2.5)
 
-    assert found.value == pytest.approx(3.0)
-    assert found.slope == pytest.approx(2.0)
-    assert found.lo < 3.0 < found.hi
+    assert found.value == pytest.approx(6.0)
+    assert found.slope == pytest.approx(1.5)
+    assert found.lo < 6.0 < found.hi
     assert not found.below
     assert not found.above
 

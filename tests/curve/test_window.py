@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -201,3 +202,18 @@ def test_a_closed_window_is_a_whole_number_of_turns(slots: int, n: int, tenths: 
         ended = np.count_nonzero(window.holds(requests.end_ns))
         assert ended % slots == 0
         assert window.seconds == pytest.approx(ended / slots, rel=1e-6)
+
+
+def test_after_a_warm_start_the_window_begins_sooner(queue: Queue) -> None:
+    """Where requests were begun at once at the start, one lifetime is waited for instead of two."""
+    load = OpenLoad(rate_rps=100)
+    cold = queue(load, 1000, 10_000, 1.0, 0.0, 1)
+    scheduled = np.concatenate([np.zeros(100, dtype=np.int64), cold.scheduled_ns[100:] - cold.scheduled_ns[99] + 1])
+    warm = replace(
+        cold, scheduled_ns=scheduled, sent_ns=scheduled, end_ns=scheduled + 1_000_000_000,
+        first_token_ns=scheduled, last_token_ns=scheduled + 1_000_000_000,
+    )  # fmt: skip
+    begins = [choose_window(one, load).start_ns - int(one.scheduled_ns.min()) for one in (cold, warm)]
+
+    assert begins[0] >= 2_000_000_000
+    assert 1_000_000_000 <= begins[1] < begins[0]

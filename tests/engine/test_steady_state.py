@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from giq.engine.simulation import simulate
-from giq.engine.steady_state import SteadyState, begun
+from giq.engine.steady_state import SteadyState
 from giq.workload.schedule import Schedule, make_schedule
+from giq.workload.warm_start import begun
 from giq.workload.workload import ClosedLoad, OpenLoad, Stop
 from tests.engine.engines import engine, work
 

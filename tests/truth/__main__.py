@@ -33,6 +33,8 @@ def _answer(case: Case, known: Truth, found: Outcome) -> Answer:
     status = {"met": "met", "met_beyond_range": "limited"}.get(found.capacity.status, "unmet")
     if status == "limited" and (case.max_rate_rps is None or kind == "met"):
         status = "met"
+    if case.max_rate_rps is not None and rate is not None and rate.value >= case.max_rate_rps:
+        status = "limited"  # rungs tell more than what may be offered
     return Answer(
         case.number, case.kinds, kind, status, capacity,
         None if rate is None else (rate.value, rate.lo, rate.hi), known.saturation,

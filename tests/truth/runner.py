@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from giq.curve.capacity import Capacity, capacity
 from giq.curve.curve import Curve
 from giq.curve.ending import Ended, next_look, seen_enough
+from giq.curve.holding import BETWEEN_S, Finished, Probe, SearchPlan
 from giq.curve.point import Point, Provenance
 from giq.curve.realised import mean_lengths
 from giq.curve.requests import OUTCOMES, Requests
 from giq.curve.saturation import Saturation, saturation
-from giq.curve.search import BETWEEN_S, Finished, Probe, SearchPlan, next_probe
+from giq.curve.search import next_probe
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
 from giq.documents import replace
 from giq.engine.simulation import Simulation, simulate
 from giq.units import NS_PER_S
 from giq.workload.schedule import Schedule, make_schedule
+from giq.workload.warm_start import warm_schedule
 from giq.workload.workload import ClosedLoad, OpenLoad
 from tests.truth.cases import Case
 
@@ -103,6 +105,8 @@ def _judged(case: Case, probe: Probe, seed: int, horizon: float) -> tuple[Simula
 
 def _schedule(case: Case, probe: Probe, seed: int, seconds: float) -> Schedule:
     stop = replace(probe.stop, duration_s=seconds)
+    if isinstance(probe.load, OpenLoad) and probe.warm is not None:
+        return warm_schedule(case.workload, probe.load, stop, seed, probe.warm)
     return make_schedule(case.workload, probe.load, stop, seed)
 
 

@@ -1,0 +1,235 @@
+"""How long a load of a search is held, how precisely, and how it begins: from the points so far and the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from giq.catalog.configuration import Component, ServingConfiguration
+from giq.curve.curve import Curve
+from giq.curve.ending import Goal
+from giq.curve.monotone import Crossing
+from giq.curve.point import Point
+from giq.curve.realised import mean_lengths, prompt_share
+from giq.curve.saturation import Saturation, backlogged, past_saturation, saturation
+from giq.curve.target_crossing import ENOUGH, QUEUE_REQUESTS, least_value
+from giq.curve.targets import Target, requests_needed
+from giq.documents import Entry
+from giq.units import format_span
+from giq.workload.warm_start import WarmStart
+from giq.workload.workload import ClosedLoad, Load, OpenLoad, Stop, Workload
+
+RUNG_FACTOR = 8
+"""From one rung of concurrency to the next; near the plateau 2."""
+LONGEST_S, SHORTEST_S = 1800.0, 4.0
+BETWEEN_S = 1.0
+"""What passes between two points: workers start, records are saved."""
+PLAINLY = 1.1
+
+_MOST_TURNS, _MOST_ALONE = 8, 40
+_FIRST_SHARE, _RUNG_SHARE, _TIGHT_PROBES = 0.15, 0.35, 4
+"""Of what is left of a budget: what the first rung and a later one may take, and how many probes share the rest."""
+_HOPED, _RUNG_HOPED, _HOPED_FIRST = 2.0, 8.0, 20.0
+"""A larger rung completes up to so many times more than the last, or than the first (with a budget, without)."""
+_RUNG_LIVES, _TIGHT_LIVES = 3.0, 4.0
+_SHORT, _WORTH = 30, 2.0
+_FEWEST_BEGUN = 4
+_DRAIN, _TIGHT_DRAIN, _SPARE = 2.0, 1.0, 1.7
+_USUAL_SLOPE = 1.0
+_SMALLEST_SLOPE, _LARGEST_SLOPE = 0.25, 25.0
+_SETTLING, _FEWEST_LIVES, _MOST_LIVES = 3.0, 5.0, 15.0
+_Z90 = 1.645
+
+
+class SearchPlan(Entry, frozen=True, kw_only=True):
+    """What a search is for and what it may cost.
+
+    `budget_s` is wall time of the whole search, drains and what passes between points included; `max_rate_rps` the
+    highest rate that may be offered.
+    """
+
+    targets: tuple[Target, ...] = ()
+    workload: Workload
+    max_concurrency: int = 1024
+    max_points: int = 24
+    max_rate_rps: float = math.inf
+    budget_s: float = math.inf
+
+
+class Probe(Entry, frozen=True, kw_only=True):
+    """The next load: held for at most `longest_s`, less where `goal` is reached before (`giq.curve.ending`).
+
+    After `cut_s` the budget is gone: what is then still in flight is given up. An open load begins `warm`, with
+    about as many requests as it keeps in flight.
+    """
+
+    load: Load
+    longest_s: float
+    cut_s: float
+    goal: Goal
+    warm: WarmStart | None = None
+
+    @property
+    def stop(self) -> Stop:
+        """What ends it at the latest."""
+        if isinstance(self.load, ClosedLoad):
+            return Stop(duration_s=self.longest_s, requests=_MOST_TURNS * self.load.concurrency + _MOST_ALONE)
+        return Stop(duration_s=self.longest_s)
+
+
+class Finished(Entry, frozen=True):
+    """The search is content, or may not go on: why, in plain words."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """What is known of one target: where it is crossed, and the highest and lowest rate measured around that."""
+
+    target: Target
+    found: Crossing
+
+
+class Holding:
+    """What the points so far say of how to hold the next load, with `left_s` of the budget left."""
+
+    def __init__(self, points: Sequence[Point], plan: SearchPlan, left_s: float) -> None:
+        self.points, self.plan, self.left_s = points, plan, left_s
+        self.tight = math.isfinite(plan.budget_s)
+        self.rungs = sorted((p for p in points if p.load_kind == "closed"), key=lambda p: p.concurrency or 1.0)
+        self.opened = [p for p in points if p.load_kind == "open"]
+
+    def rung_s(self, slots: int) -> float:
+        """About how long a rung of so many slots takes at the least: two turns and its drain."""
+        last = self.rungs[-1]
+        hoped = _HOPED if len(self.rungs) > 1 else _RUNG_HOPED if self.tight else _HOPED_FIRST
+        fastest = last.achieved_rps * min(slots / (last.concurrency or 1.0), hoped)
+        once_s = max(slots / fastest if fastest > 0 else math.inf, self.lifetime())
+        return (_TIGHT_LIVES if self.tight else _RUNG_LIVES) * once_s
+
+    @property
+    def curve(self) -> Curve:
+        """The points as a curve; only its workload matters here."""
+        nothing = ServingConfiguration(components=(Component(model="-", precision="-", accelerator="-"),))
+        return Curve(nothing, self.plan.workload, tuple(self.points))
+
+    def most(self) -> float:
+        """The plateau, as far as it is known, in requests/s."""
+        found: Saturation = saturation(self.curve)
+        best = max([1e-6, *(point.achieved_rps for point in self.rungs)])
+        return found.rate.value if found.reached and found.rate is not None else best
+
+    def probe(self, load: Load, bracket: Bracket | None = None) -> Probe | Finished:
+        """*load* with its goal, if enough of the budget is left for it and its drain."""
+        tight = self.tight
+        life_s = self.lifetime(load.rate_rps if tight and isinstance(load, OpenLoad) else math.inf)
+        if isinstance(load, ClosedLoad):
+            drain_s = self.rung_s(load.concurrency) / _RUNG_LIVES if self.rungs else 0.0
+            least_s, share = max(SHORTEST_S, 2 * drain_s), _RUNG_SHARE if self.rungs else _FIRST_SHARE
+        else:
+            drain_s = (_TIGHT_DRAIN if tight else _DRAIN) * life_s
+            needed = _SHORT if tight else _SPARE * requests_needed(self.plan.targets)
+            least_s = max(SHORTEST_S, 2 * life_s + needed / load.rate_rps)
+            share = 1 / self.probes_left(_WORTH * least_s + drain_s)
+        room_s = self.left_s - drain_s - BETWEEN_S
+        longest_s = min(LONGEST_S, max(share * self.left_s - drain_s - BETWEEN_S, least_s) if tight else room_s)
+        if longest_s > room_s or room_s < least_s:
+            spent = format_span(self.plan.budget_s - max(self.left_s, 0.0))
+            return Finished(f"the budget is spent: {spent} of {format_span(self.plan.budget_s)}")
+        warm = None if isinstance(load, ClosedLoad) else self.warm(load.rate_rps)
+        goal = self.goal(load, bracket)
+        return Probe(load=load, longest_s=longest_s, cut_s=self.left_s - BETWEEN_S, goal=goal, warm=warm)
+
+    def probes_left(self, each_s: float) -> int:
+        """How many open-loop probes of at least so many seconds the budget is shared out among; 1: all of it."""
+        if not self.tight:
+            return 1
+        most = max(_TIGHT_PROBES - len(self.opened), 1)
+        return min(max(int(self.left_s / (each_s + BETWEEN_S)), 1), most)
+
+    def warm(self, rate: float) -> WarmStart | None:
+        """The warm start of *rate*: what it keeps running, and how long the server takes for the prompts of those."""
+        running = self.running(rate)
+        share = prompt_share([point for point in self.points if point.load_kind == "closed"])
+        means = mean_lengths(self.plan.workload)
+        if running < _FEWEST_BEGUN or share is None or means is None:
+            return None
+        given = 1 + means[1] / 2 / means[0]  # what it was given by then is computed with its prompt
+        return WarmStart(running, given * share * running / self.most())
+
+    def running(self, rate: float) -> int:
+        """About how many requests the server works on at *rate*, as the points so far say; 0 where it may not begin so.
+
+        Between two points along the straight line of their logarithms, from the origin up to the first.
+        """
+        workload = self.plan.workload
+        if workload.conversation is not None or workload.arrival.law == "trace" or not workload.arrival.is_steady:
+            return 0
+        told = [
+            (point.achieved_rps, point.in_flight_mean - (point.waiting_mean or 0.0))
+            for point in self.points
+            if point.in_flight_mean is not None and point.achieved_rps > 0
+        ]
+        told = sorted((completed, number) for completed, number in told if number > 0)
+        if not told:
+            return 0
+        lowest, at_lowest = told[0]
+        if rate <= lowest:
+            return math.floor(at_lowest * rate / lowest)
+        completed, numbers = (np.log(np.array(column)) for column in zip(*told, strict=True))
+        return math.floor(math.exp(np.interp(math.log(rate), completed, np.maximum.accumulate(numbers))))
+
+    def lifetime(self, rate: float = math.inf) -> float:
+        """About how long a request lives in seconds: the longest p90 known up to *rate*; 0 before any is."""
+        found = []
+        for point in self.points:
+            lived, waited = point.latency.p90, point.ttft.p50
+            if lived is not None and waited is not None and math.isfinite(lived.value):
+                full = backlogged(point) or past_saturation(point)
+                slower = full or point.achieved_rps > PLAINLY * rate
+                found.append((slower, lived.value - (waited.value if full else 0.0)))
+        below = [lived for slower, lived in found if not slower]
+        if math.isinf(rate) or not below:
+            return max((lived for _, lived in found), default=0.0)
+        return max(below)
+
+    def goal(self, load: Load, bracket: Bracket | None) -> Goal:
+        """What *load* is held for."""
+        means = mean_lengths(self.plan.workload)
+        if isinstance(load, ClosedLoad):
+            fine = load.concurrency > RUNG_FACTOR
+            rough = 0.05 if self.rungs else 0.4
+            return Goal(precision=rough if self.tight else 0.02 if fine else 0.08, mean_lengths=means)
+        slope = bracket.found.slope if bracket is not None and bracket.found.slope is not None else _USUAL_SLOPE
+        slope = min(max(slope, _SMALLEST_SLOPE), _LARGEST_SLOPE)
+        near = bracket is not None and not (bracket.found.below or bracket.found.above)
+        precision = slope * (0.05 if near else 0.1)
+        return Goal(
+            targets=self.plan.targets,
+            precision=precision,
+            margin=0.3 if near else 0.2,
+            lifetimes=self.lifetimes(load.rate_rps, near=near),
+            least_s=self.queue_s(bracket, load.rate_rps, precision) if bracket is not None and near else 0.0,
+        )
+
+    def lifetimes(self, rate: float, *, near: bool) -> float:
+        """How many lifetimes *rate* is held for at least: close to saturation a server takes longer to settle.
+
+        More in flight make each answer slower, which keeps more in flight: 1 / (1 - rho) lifetimes, about.
+        """
+        wanted = _SETTLING / max(1 - rate / self.most(), 0.05)
+        return min(max(wanted, _FEWEST_LIVES), _MOST_LIVES if near else _MOST_LIVES / 2)
+
+    def queue_s(self, bracket: Bracket, rate: float, precision: float) -> float:
+        """How long a queue must be watched until its percentile can be known so precisely (see `queue_error`)."""
+        target, most = bracket.target, self.most()
+        if target.metric not in ("ttft", "latency"):
+            return 0.0
+        waited = max(1 - least_value(self.curve, target) / target.seconds, 0.0)
+        idle = max(1 - rate / most, 0.02)
+        independent = min((waited * _Z90 / precision) ** 2, ENOUGH)
+        return min(independent * QUEUE_REQUESTS / (idle**2 * most), LONGEST_S / 2)
