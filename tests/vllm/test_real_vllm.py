@@ -64,7 +64,7 @@ def test_the_search_ends_at_saturation(saturated: Saturated) -> None:
     best = saturated.points.achieved_rps.max()
     rungs = saturated.points[saturated.points.load_kind == "closed"].sort_values("concurrency")
 
-    assert len(rungs) >= 4
+    assert len(rungs) >= 3
     assert rungs.achieved_rps.iloc[-1] < 1.15 * rungs.achieved_rps.iloc[-2]
     assert best > 3 * rungs.achieved_rps.iloc[0]
     assert "Saturation" in saturated.run.process.stderr
