@@ -81,7 +81,10 @@ def profile(
     request_rate: Annotated[str | None, _panel(LOADS, "Open loops in req/s, like 2,4,8 (no search).")] = None,
     requests: Annotated[int | None, _panel(LOADS, "Requests per explicit load.", least=1)] = None,
     duration: Annotated[str | None, _panel(LOADS, "Time per explicit load (default 60s).")] = None,
-    budget: Annotated[str | None, _panel(LOADS, "Wall time of a search, idle time included, like 10m.")] = None,
+    budget: Annotated[
+        str | None,
+        _panel(LOADS, "Wall time of a search, like 10m (default: no load begins after 1h)."),
+    ] = None,
     timeout: Annotated[str, _panel(LOADS, "Give a request up after this time.")] = "10m",
     seed: Annotated[int, _panel(LOADS, "Fixes arrivals, lengths and their order.", least=0)] = 0,
     workers: Annotated[str, _panel(LOADS, "Client processes, or auto: what the load needs.")] = "auto",

@@ -47,8 +47,8 @@ _Z90 = 1.645
 class SearchPlan(Entry, frozen=True, kw_only=True):
     """What a search is for and what it may cost.
 
-    `budget_s` is wall time of the whole search, drains and what passes between points included; `max_rate_rps` the
-    highest rate that may be offered.
+    `budget_s` is wall time of the whole search, drains and what passes between points included; after `longest_s` of it
+    no new load begins. `max_rate_rps` is the highest rate that may be offered.
     """
 
     targets: tuple[Target, ...] = ()
@@ -57,6 +57,7 @@ class SearchPlan(Entry, frozen=True, kw_only=True):
     max_points: int = 24
     max_rate_rps: float = math.inf
     budget_s: float = math.inf
+    longest_s: float = math.inf
 
 
 class Probe(Entry, frozen=True, kw_only=True):

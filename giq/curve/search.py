@@ -23,7 +23,7 @@ from giq.curve.target_crossing import (
     target_crossing,
 )
 from giq.curve.targets import Target
-from giq.units import format_rate
+from giq.units import format_rate, format_span
 from giq.workload.workload import ClosedLoad, OpenLoad
 
 FRACTIONS = (0.5, 0.7, 0.85, 0.95, 1.1)
@@ -65,6 +65,9 @@ def next_probe(points: Sequence[Point], plan: SearchPlan, spent_s: float = 0.0) 
     """
     if len(points) >= plan.max_points:
         return Finished(f"{plan.max_points} load points were allowed, and all are measured")
+    if spent_s >= plan.longest_s:
+        known = "what is known so far stands, a --budget allows more"
+        return Finished(f"{format_span(spent_s)} are spent, the most without a budget: {known}")
     return _Search(points, plan, spent_s).next()
 
 

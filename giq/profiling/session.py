@@ -27,6 +27,9 @@ from giq.workload.workload import ClosedLoad, Stop
 LONGEST_POINT = 100_000
 """Requests of a workload whose lengths are checked beforehand; more than a point of a search sends."""
 
+LONGEST_SEARCH_S = 3600.0
+"""Without a budget no new load begins after an hour: on a slow server precision can cost many."""
+
 WORST_RTT_SHARE = 0.1
 """Above this share of a target the way to the server is part of what is measured (DESIGN §5)."""
 
@@ -129,6 +132,7 @@ def _next(options: ProfileOptions, points: list[Point], spent_s: float) -> Hold 
         plan = SearchPlan(
             targets=options.targets, workload=options.workload, max_concurrency=options.max_concurrency,
             max_points=options.max_points, budget_s=math.inf if options.budget_s is None else options.budget_s,
+            longest_s=LONGEST_SEARCH_S if options.budget_s is None else math.inf,
         )  # fmt: skip
         following = next_probe(points, plan, spent_s)
         return _held(following) if isinstance(following, Probe) else following

@@ -145,6 +145,14 @@ def test_a_search_keeps_its_budget(server: Callable[..., Server], budget: float,
     assert points
 
 
+def test_without_a_budget_no_load_begins_after_the_longest_search() -> None:
+    """Precision that costs hours has to be asked for."""
+    assert isinstance(next_probe([], plan(longest_s=3600.0), 3599.0), Probe)
+    finished = next_probe([], plan(longest_s=3600.0), 3600.0)
+    assert isinstance(finished, Finished)
+    assert "--budget" in finished.reason
+
+
 @given(st.integers(1, 30), st.integers(1, 2048), st.floats(0.01, 10))
 def test_a_search_is_bounded(server: Callable[..., Server], most: int, concurrency: int, seconds: float) -> None:
     """Never more than max_points, and rungs only grow."""
