@@ -47,9 +47,14 @@ class Tally:
     sent_span: tuple[int, int] | None = None
 
     def note_sent(self, exchange: Exchange) -> None:
-        """A request was handed to the socket for the first time."""
+        """A request was handed to the socket for the first time.
+
+        The delays of those that fall due together with the first are not noted: a warm start sends hundreds at one
+        moment, one after the other, and says nothing of how arrivals are paced.
+        """
         self.sent += 1
-        self.delays_ns.append(max(0, exchange.sent_ns - exchange.scheduled_ns - exchange.waited_ns))
+        if self.scheduled_span is None or exchange.scheduled_ns > self.scheduled_span[0]:
+            self.delays_ns.append(max(0, exchange.sent_ns - exchange.scheduled_ns - exchange.waited_ns))
         self.scheduled_span = _widened(self.scheduled_span, exchange.scheduled_ns)
         self.sent_span = _widened(self.sent_span, exchange.sent_ns - exchange.waited_ns)
 

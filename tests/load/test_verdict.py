@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from giq.load.connection import Exchange
 from giq.load.job import Progress
 from giq.load.live import joined
+from giq.load.request_bytes import Request
 from giq.load.tally import Tally
 from giq.load.verdict import findings
 from giq.workload.workload import ClosedLoad, OpenLoad
@@ -78,3 +80,18 @@ def test_progress_of_workers_adds_up() -> None:
     assert whole.ttft_p50_s == pytest.approx(0.2)
     assert whole.tpot_p50_s is None
     assert whole.elapsed_s == 3.0
+
+
+def test_a_warm_start_makes_no_generator_late() -> None:
+    """Of 300 requests begun at one moment the last is sent 15 ms later: that is no lateness of what follows."""
+    whole = Tally(started_ns=0, ended_ns=10 * S, cpu_s=1.0)
+    for number in range(1300):
+        begun = number < 300
+        exchange = Exchange(Request(number, b"GET", 1, 1), S if begun else S + (number - 299) * 10 * MS)
+        exchange.sent_ns = exchange.scheduled_ns + (number * MS // 20 if begun else MS // 10)
+        whole.note_sent(exchange)
+    whole.lags_ns.append(MS // 10)
+
+    assert whole.sent == 1300
+    assert len(whole.delays_ns) == 1001
+    assert findings(OpenLoad(rate_rps=100.0), whole, whole.lateness(1)) == []

@@ -32,7 +32,7 @@ class Saturated:
 def saturated(server: VllmServer, profile: Profile) -> Saturated:
     """Profile as a user would: bare, until the server saturates."""
     before = read_counters(server.url)
-    run = profile("--input-tokens", "128", "--output-tokens", "64", "--target-ttft", "300ms")
+    run = profile("--input-tokens", "128", "--output-tokens", "64", "--target-ttft", "150ms")
     grown = read_counters(server.url) - before
     assert run.process.returncode == 0, run.process.stderr
     print(run.process.stdout, run.process.stderr)
@@ -60,12 +60,12 @@ def counted(run: Run, metric: str) -> float:
 
 
 def test_the_search_ends_at_saturation(saturated: Saturated) -> None:
-    """The profile goes on until completions stop rising, and says so."""
+    """The profile goes on until a step in concurrency (at most eightfold) hardly completes more, and says so."""
     best = saturated.points.achieved_rps.max()
     rungs = saturated.points[saturated.points.load_kind == "closed"].sort_values("concurrency")
 
     assert len(rungs) >= 3
-    assert rungs.achieved_rps.iloc[-1] < 1.15 * rungs.achieved_rps.iloc[-2]
+    assert rungs.achieved_rps.iloc[-1] < 1.3 * rungs.achieved_rps.iloc[-2]
     assert best > 3 * rungs.achieved_rps.iloc[0]
     assert "Saturation" in saturated.run.process.stderr
 
