@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Literal, cast
 
+from giq.load.coalescing import Coalescing
 from giq.load.framing import FramingError, ResponseReader
 from giq.load.request_bytes import Request
 
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_coalescing",
         "_every",
         "_exchange",
         "_on_end",
@@ -68,9 +70,15 @@ class Connection(asyncio.Protocol):
         "open",
     )  # fmt: skip
 
-    def __init__(self, on_end: Callable[[Connection, Exchange], None], on_lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        on_end: Callable[[Connection, Exchange], None],
+        on_lost: Callable[[Connection], None],
+        coalescing: Coalescing,
+    ) -> None:
         self._on_end = on_end
         self._on_lost = on_lost
+        self._coalescing = coalescing
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self._stamps: list[int] = []
@@ -110,6 +118,10 @@ class Connection(asyncio.Protocol):
         """Stamp and keep *data*."""
         self._stamps.append(monotonic_ns())
         self._pieces.append(data)
+        coalescing = self._coalescing
+        coalescing.chunks += 1
+        if not coalescing.awake:
+            coalescing.wake()
         if (
             self._every
             or data.endswith(b"\r\n\r\n")  # every chunked response does, at its end

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from giq.errors import ServerError
+from giq.load.coalescing import Coalescing
 from giq.load.connection import Connection, Exchange
 from giq.load.endpoint import Endpoint
 
@@ -27,10 +28,15 @@ class Connections:
     """
 
     def __init__(
-        self, endpoint: Endpoint, on_end: Callable[[Connection, Exchange], None], connect_timeout_s: float
+        self,
+        endpoint: Endpoint,
+        on_end: Callable[[Connection, Exchange], None],
+        connect_timeout_s: float,
+        coalescing: Coalescing | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._on_end = on_end
+        self._coalescing = coalescing or Coalescing()
         self._timeout_s = connect_timeout_s
         self._addresses: list[str] = []
         self._ssl = endpoint.ssl_context()
@@ -119,8 +125,8 @@ class Connections:
         for address in self._addresses:
             try:
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._on_end, self._lost), address, endpoint.port, ssl=self._ssl,
-                    server_hostname=endpoint.host if endpoint.tls else None,
+                    lambda: Connection(self._on_end, self._lost, self._coalescing), address, endpoint.port,
+                    ssl=self._ssl, server_hostname=endpoint.host if endpoint.tls else None,
                 )  # fmt: skip
             except OSError as error:
                 last = error

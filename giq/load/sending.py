@@ -11,6 +11,7 @@ from time import monotonic_ns
 from typing import Any, Protocol, TypeVar
 
 from giq.curve.requests import Record
+from giq.load.coalescing import Coalescing
 from giq.load.connection import Connection, End, Exchange
 from giq.load.connections import Connections, raise_open_file_limit
 from giq.load.job import Ending, Hooks, LoadJob, Timeouts
@@ -75,10 +76,11 @@ class Sender:
         self._refused_since = 0
         self._finished = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._connections = Connections(job.endpoint, self._ended, job.timeouts.connect_s)
         self._loop: Loop = loop_of(job, self)
         self._ahead = Ahead(job, self._loop.request_ids, self._loop.ahead)
         self._spare = SpareTime(job, self._ahead, self._decoded)
+        coalescing = Coalescing(busy=self._spare.is_busy)
+        self._connections = Connections(job.endpoint, self._ended, job.timeouts.connect_s, coalescing)
         self._live = Live(self._loop.planned)
 
     async def run(self, start: Starter) -> Tally:

@@ -102,6 +102,10 @@ class SpareTime:
             else:
                 await asyncio.sleep(0)
 
+    def is_busy(self) -> bool:
+        """Whether something waits to be done."""
+        return not self._idle.is_set()
+
     async def until_idle(self) -> None:
         """Wait until all that waits is done."""
         await self._idle.wait()

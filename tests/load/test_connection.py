@@ -7,6 +7,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from giq.load.coalescing import Coalescing
 from giq.load.connection import Connection, Exchange
 from giq.load.request_bytes import Request
 from tests.load.answers import chunked, split, sse, text_chunk
@@ -40,7 +41,9 @@ class Line:
         self.ended: list[Exchange] = []
         self.lost: list[Connection] = []
         self.wire = Wire()
-        self.connection = Connection(lambda connection, exchange: self.ended.append(exchange), self.lost.append)
+        self.connection = Connection(
+            lambda connection, exchange: self.ended.append(exchange), self.lost.append, Coalescing()
+        )
         self.connection.connection_made(self.wire)
 
     def ask(self) -> Exchange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import duckdb
@@ -27,18 +28,20 @@ class Saturated:
     points: pd.DataFrame
     requests: pd.DataFrame
     grown: Counters
+    seconds: float
 
 
 @pytest.fixture(scope="module")
 def saturated(server: VllmServer, profile: Profile) -> Saturated:
-    """Profile as a user would: bare, until the server saturates."""
-    before = read_counters(server.url)
-    run = profile("--input-tokens", "128", "--output-tokens", "64", "--target-ttft", "150ms")
+    """Profile as a user who pays for the time would: until the server saturates, within eight minutes."""
+    before, began = read_counters(server.url), time.monotonic()
+    run = profile("--input-tokens", "128", "--output-tokens", "64", "--target-ttft", "250ms", "--budget", "8m")
+    seconds = time.monotonic() - began
     grown = read_counters(server.url) - before
     assert run.process.returncode == 0, run.process.stderr
     print(run.process.stdout, run.process.stderr)
     points = pd.read_parquet(run.folder / "points.parquet")
-    return Saturated(run, points, pd.read_parquet(run.folder / "requests.parquet"), grown)
+    return Saturated(run, points, pd.read_parquet(run.folder / "requests.parquet"), grown, seconds)
 
 
 def ok_of(requests: pd.DataFrame) -> pd.DataFrame:
@@ -61,16 +64,17 @@ def counted(run: Run, metric: str) -> float:
 
 
 def test_the_search_ends_at_saturation(saturated: Saturated) -> None:
-    """The profile goes on until twice the concurrency completes less than 15 % more, and says so."""
+    """The profile goes on until twice the concurrency completes less than 15 % more, says so, and keeps its budget."""
     best = saturated.points.achieved_rps.max()
     rungs = saturated.points[saturated.points.load_kind == "closed"].sort_values("concurrency")
 
     doublings = math.log2(rungs.concurrency.iloc[-1] / rungs.concurrency.iloc[-2])
 
-    assert len(rungs) >= 4
+    assert len(rungs) >= 3
     assert rungs.achieved_rps.iloc[-1] < 1.15**doublings * rungs.achieved_rps.iloc[-2]
-    assert best > 3 * rungs.achieved_rps.iloc[0]
+    assert best > 1.4 * rungs.achieved_rps.iloc[0]
     assert "Saturation" in saturated.run.process.stderr
+    assert saturated.seconds < 9.5 * 60, "the budget holds for loads; detection and calibration come before"
 
 
 def test_hardware_model_and_version_are_found_out(saturated: Saturated) -> None:
@@ -140,7 +144,7 @@ def test_no_valid_point_was_doubted_by_the_counters(saturated: Saturated) -> Non
     flags = {flag for row in saturated.points["flags"] for flag in row}
 
     assert not flags & {"COUNTERS_DISAGREE", "FOREIGN_TRAFFIC", "COUNTERS_UNAVAILABLE", "ERRORS", "IMPLAUSIBLE"}
-    assert saturated.points.valid.sum() >= 4
+    assert saturated.points.valid.sum() >= 2
 
 
 def test_below_the_knee_what_is_delivered_is_completed_and_above_it_is_not(
