@@ -34,7 +34,7 @@ from giq.store.imports.foreign import (
 from giq.units import NS_PER_S
 from giq.workload.workload import Arrival, ClosedLoad, Load, OpenLoad
 
-REQUESTS_FILE, JSON_FILE, CSV_FILE = "profile_export.jsonl", "profile_export_aiperf.json", "profile_export_aiperf.csv"
+REQUESTS_FILE, JSON_FILE = "profile_export.jsonl", "profile_export_aiperf.json"
 _NAMES = {"mean": "avg", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
 _METRICS = {
     "ttft": "time_to_first_token",
