@@ -18,6 +18,9 @@ COSTS = (
 BEYOND_SIGMA = 0.05
 """Sigma added to TPOT's (twice to TTFT's) for each factor of e by which a load point lies outside those fitted."""
 
+QUIET, BUSY = 4.0, 32.0
+"""Requests in flight up to which a fitted calibration is least in doubt, and from which on it is most."""
+
 Z90 = 1.6449
 """Half-width of a central 90 % interval of the normal distribution, in standard deviations."""
 
@@ -57,7 +60,8 @@ class Calibration(Entry, frozen=True, kw_only=True):
     step is planned while one runs, so that a request is seen a step late.
 
     `decode_sigma` is the standard deviation of the logarithm of the error in the length of steps, so of TPOT;
-    `prefill_sigma` that of TTFT, which the front end and the moment of arrival make less certain.
+    `prefill_sigma` that of TTFT, which the front end and the moment of arrival make less certain. With few requests in
+    flight a step reads the weights and little else, which was fitted: then `quiet_share` of `decode_sigma` is left.
     `doubt` is by how much the factors are less certain than those of accelerators that the prior was checked on;
     `reach` says on which loads and lengths they were fitted (absent: they were not).
 
@@ -87,6 +91,7 @@ class Calibration(Entry, frozen=True, kw_only=True):
     plans_ahead: bool = False
     decode_sigma: NonNegative
     prefill_sigma: NonNegative
+    quiet_share: Positive = 1.0
     doubt: Positive = 1.0
     reach: Reach | None = None
 
@@ -103,15 +108,21 @@ class Calibration(Entry, frozen=True, kw_only=True):
         return replace(self, **shares, **costs)
 
     def at(self, in_flight: float, input_tokens: float, output_tokens: float) -> Calibration:
-        """The same with the doubt that it has at a load point: more the farther that is from those fitted."""
+        """The same with the doubt that it has at a load point.
+
+        It is more the more requests are in flight there, and the farther that is from those fitted.
+        """
+        in_flight = max(1.0, in_flight)
+        busy = min(1.0, max(0.0, math.log(in_flight / QUIET) / math.log(BUSY / QUIET)))
+        decode = self.decode_sigma * (self.quiet_share + (1.0 - self.quiet_share) * busy)
         if self.reach is None:
-            return self
-        away = BEYOND_SIGMA * self.reach.beyond(max(1.0, in_flight), input_tokens, output_tokens)
-        decode, prefill = self.reach.prior_sigmas
+            return replace(self, decode_sigma=decode)
+        away = BEYOND_SIGMA * self.reach.beyond(in_flight, input_tokens, output_tokens)
+        most, most_prefill = self.reach.prior_sigmas
         return replace(
             self,
-            decode_sigma=max(self.decode_sigma, min(decode, math.hypot(self.decode_sigma, away))),
-            prefill_sigma=max(self.prefill_sigma, min(prefill, math.hypot(self.prefill_sigma, 2 * away))),
+            decode_sigma=max(decode, min(most, math.hypot(decode, away))),
+            prefill_sigma=max(self.prefill_sigma, min(most_prefill, math.hypot(self.prefill_sigma, 2 * away))),
         )
 
     @property

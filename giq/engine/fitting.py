@@ -64,10 +64,13 @@ CONFIDENCE = 6.0
 FARTHEST = 3.0
 """Standard deviations beyond which a point left out tells no more of the errors' size."""
 
-CAUTION = np.array([0.9, 1.05])
-"""Intervals of TTFT and TPOT are so much wider (set on the public rows of InferenceX, 4 fitted points a group): errors at
-neighbouring loads go together, so that few points show too little of TPOT's; TTFT's, of which the largest among the
-fitted points counts, are smaller at most others."""
+CAUTION = np.array([0.77, 1.08])
+"""By how much the intervals of TTFT and TPOT are wider than fitted points alone say (set on the scored public rows of
+InferenceX, 4 fitted points a group). Errors of TPOT at neighbouring loads go together, so that few points show too
+little of them; TTFT's are smaller at most loads than at the fitted point most in doubt, which counts here."""
+
+QUIET_SHARE = 0.5
+"""Of TPOT's errors with up to 4 requests in flight against those with 32 or more, on the same rows."""
 
 ROUNDS = 5
 LONGEST_STEP, SMALLEST_STEP = 0.5, 0.01
@@ -150,6 +153,7 @@ def calibrated(spec: EngineSpec, found: Fit, calibration_id: str, rests_on: str)
         rests_on=rests_on,
         decode_sigma=found.tpot_sigma,
         prefill_sigma=found.ttft_sigma,
+        quiet_share=QUIET_SHARE,
     )
 
 

@@ -238,6 +238,7 @@ def _judge(ours: _Members, indexes: Iterable[int], calibration: Calibration) -> 
 def _judged(row: PublishedRow, subject: Subject, calibration: Calibration) -> Judged:
     observation = subject.observation
     output = observation.workload.output_tokens.mean
+    calibration = calibration.at(row.concurrency, observation.workload.input_tokens.mean, output)
     shifts = (calibration, calibration.shifted(Z90), calibration.shifted(-Z90))
     runs = [_values(observation.predicted(replace(subject.spec, calibration=one)), output) for one in shifts]
     low = {metric: min(run[metric] for run in runs) for metric in METRICS}

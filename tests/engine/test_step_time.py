@@ -179,6 +179,17 @@ def test_a_calibration_is_trusted_less_beyond_what_it_was_fitted_on() -> None:
     assert fitted.at(1, 10**6, 10**6).decode_sigma == 0.1
 
 
+def test_a_fitted_calibration_is_surest_with_few_requests_in_flight() -> None:
+    """TPOT's doubt grows from the quiet share to all of it with the requests in flight; TTFT's whole stays as it is."""
+    fitted = replace(GPU_PRIOR, decode_sigma=0.04, prefill_sigma=0.08, quiet_share=0.5)
+    sigmas = [fitted.at(running, 500, 500).decode_sigma for running in (0.1, 4, 8, 16, 32, 1000)]
+
+    assert sigmas == sorted(sigmas)
+    assert (sigmas[0], sigmas[1], sigmas[-2], sigmas[-1]) == pytest.approx((0.02, 0.02, 0.04, 0.04))
+    assert {fitted.at(running, 500, 500).prefill_sigma for running in (1, 32)} == {0.08}
+    assert GPU_PRIOR.at(1, 500, 500) == GPU_PRIOR
+
+
 def test_a_share_above_one_is_no_calibration() -> None:
     """More than the hardware's peak cannot be fitted by mistake."""
     with pytest.raises(ValueError, match=r"kv_read is 1\.2"):
