@@ -1,6 +1,6 @@
 """The simulated engine against the real vLLM of this machine's CPU: calibrated on a few loads, scored on others.
 
-    .venv/bin/python tests/vllm/engine_check.py measure FOLDER     (once for each of SLICES, by number: see --help)
+    .venv/bin/python tests/vllm/engine_check.py measure FOLDER     (ten minutes, quiet machine; goes on)
     .venv/bin/python tests/vllm/engine_check.py score FOLDER
 
 `measure` runs `giq profile` against a vLLM that it starts; `score` fits a calibration to the loads marked so, predicts
@@ -133,47 +133,41 @@ def rate(rate_rps: float) -> OpenLoad:
     return OpenLoad(rate_rps=rate_rps)
 
 
-SLICES: tuple[tuple[Trial, ...], ...] = (
-    (
-        Trial("alone", 64, 32, closed(1), 10, fitted=True),
-        Trial("alone, long prompt", 512, 8, closed(1), 10, fitted=True),
-        Trial("8 at once", 64, 32, closed(8), 12, fitted=True),
-        Trial("32 at once", 64, 32, closed(32), 12, fitted=True),
-        Trial("long contexts", 384, 48, closed(8), 15, fitted=True),
-        Trial("4 req/s", 64, 32, rate(4), 15, fitted=True),
-    ),
-    (
-        Trial("4 at once", 128, 48, closed(4), 15),
-        Trial("16 at once, short", 96, 24, closed(16), 12),
-        Trial("64 at once", 64, 32, closed(64), 16),
-        Trial("3 req/s", 64, 32, rate(3), 18),
-        Trial("bursts at 4 req/s", 64, 32, rate(4), 18, arrival="gamma:0.5"),
-    ),
-    (
-        Trial("even 2 req/s, long prompts", 256, 32, rate(2), 18, arrival="constant"),
-        Trial("6 req/s, short", 32, 24, rate(6), 16),
-        Trial("above the knee", 64, 32, rate(20), 14),
-        Trial("long outputs", 32, 128, closed(12), 25),
-        Trial("more than max_num_seqs", 32, 16, closed(160), 16),
-    ),
-    (Trial("KV-bound", 200, 200, closed(48), 45, blocks=80),),
+TRIALS = (
+    Trial("alone", 64, 32, closed(1), 25, fitted=True),
+    Trial("alone, long prompt", 512, 8, closed(1), 25, fitted=True),
+    Trial("8 at once", 64, 32, closed(8), 25, fitted=True),
+    Trial("32 at once", 64, 32, closed(32), 25, fitted=True),
+    Trial("long contexts", 384, 48, closed(8), 30, fitted=True),
+    Trial("4 req/s", 64, 32, rate(4), 30, fitted=True),
+    Trial("4 at once", 128, 48, closed(4), 25),
+    Trial("16 at once, short", 96, 24, closed(16), 25),
+    Trial("64 at once", 64, 32, closed(64), 25),
+    Trial("3 req/s", 64, 32, rate(3), 30),
+    Trial("bursts at 4 req/s", 64, 32, rate(4), 30, arrival="gamma:0.5"),
+    Trial("even 2 req/s, long prompts", 256, 32, rate(2), 30, arrival="constant"),
+    Trial("6 req/s, short", 32, 24, rate(6), 30),
+    Trial("above the knee", 64, 32, rate(20), 15),
+    Trial("long outputs", 32, 128, closed(12), 30),
+    Trial("more than max_num_seqs", 32, 16, closed(160), 20),
+    Trial("KV-bound", 200, 200, closed(48), 45, blocks=80),
 )
-"""What is measured: calibration first; the server does about 400 tokens a second."""
+"""What is measured, calibration first: under three minutes of it; the server does about 500 tokens a second."""
 
 
-def measure(folder: Path, number: int) -> None:
-    """Measure one slice; each load's point is added to FOLDER/points.json."""
-    trials = SLICES[number]
-    blocks = trials[0].blocks
-    arguments = [] if blocks == CPU_BLOCKS else ["--num-gpu-blocks-override", str(blocks)]
-    with VllmServer(arguments) as server:
-        for trial in trials:
-            began = time.monotonic()
-            point = measured(server, trial, folder)
-            print(f"{trial.name}: {point['achieved_rps']:.2f} req/s, {time.monotonic() - began:.0f} s", flush=True)
-            known = read(folder)
-            known[trial.name] = point
-            (folder / "points.json").write_text(json.dumps(known, indent=1))
+def measure(folder: Path) -> None:
+    """Measure what is not in FOLDER/points.json yet, one server after the other; points are added as they end."""
+    lacking = [trial for trial in TRIALS if trial.name not in read(folder)]
+    for blocks in dict.fromkeys(trial.blocks for trial in lacking):
+        arguments = [] if blocks == CPU_BLOCKS else ["--num-gpu-blocks-override", str(blocks)]
+        with VllmServer(arguments) as server:
+            for trial in lacking:
+                if trial.blocks != blocks:
+                    continue
+                began = time.monotonic()
+                point = measured(server, trial, folder)
+                print(f"{trial.name}: {point['achieved_rps']:.2f} req/s, {time.monotonic() - began:.0f} s", flush=True)
+                (folder / "points.json").write_text(json.dumps(read(folder) | {trial.name: point}, indent=1))
 
 
 def measured(server: VllmServer, trial: Trial, folder: Path) -> dict[str, Any]:
@@ -255,6 +249,7 @@ START = documents.replace(
     prompt_token_s=5e-6,
     stream_s=1e-3,
     ridge=2.0,
+    plans_ahead=False,
     decode_sigma=0.0,
     prefill_sigma=0.0,
 )
@@ -307,7 +302,7 @@ def gauss_newton(residual: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 def score(folder: Path) -> None:
     """Fit, predict and print."""
     points = read(folder)
-    trials = [trial for part in SLICES for trial in part if trial.name in points]
+    trials = [trial for trial in TRIALS if trial.name in points]
     fitted = [trial for trial in trials if trial.fitted]
     seconds = sum(points[trial.name]["window_s"] for trial in fitted)
     print(f"calibrated on {len(fitted)} loads, {seconds:.0f} s of measurement")
@@ -335,14 +330,12 @@ def main() -> None:
     """Parse the words and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    measuring = commands.add_parser("measure", help="measure one slice of the loads")
-    measuring.add_argument("folder", type=Path)
-    measuring.add_argument("slice", type=int, choices=range(len(SLICES)))
+    commands.add_parser("measure", help="measure the loads").add_argument("folder", type=Path)
     commands.add_parser("score", help="fit and print").add_argument("folder", type=Path)
     words = parser.parse_args()
     words.folder.mkdir(parents=True, exist_ok=True)
     if words.command == "measure":
-        measure(words.folder, words.slice)
+        measure(words.folder)
     else:
         score(words.folder)
 
