@@ -11,6 +11,14 @@ UNKNOWN = "unknown"
 
 EngineValue = int | float | bool | str
 
+RANDOM_WEIGHTS = "dummy"
+"""The `load_format` with which vLLM draws a model's weights instead of loading them (vllm/config/load.py)."""
+
+
+def draws_weights(engine_args: dict[str, EngineValue]) -> bool:
+    """Whether a server with these arguments serves random weights."""
+    return engine_args.get("load_format") == RANDOM_WEIGHTS
+
 
 class Component(Entry, frozen=True, kw_only=True):
     """One role in a deployment unit. Defaults are left out of the identity (SCHEMA.md)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from giq import __version__
-from giq.errors import GiqError, UnreachableError, UsageError
+from giq.errors import GiqError, Interrupted, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from giq.catalog import Catalog
@@ -78,7 +78,10 @@ def run_profile(choice: Choice, options: ProfileOptions, trace: Trace | None, ca
         raise UsageError("--endpoint, --launch and --simulate exclude each other", hint="Choose one.")
     if choice.endpoint is not None:
         _confirm(choice, Endpoint(url=choice.endpoint))
-    run(_profile(choice, options, trace, catalog))
+    try:
+        run(_profile(choice, options, trace, catalog))
+    except KeyboardInterrupt:  # while a load is held Ctrl-C is heard by the session, which drains and saves
+        raise Interrupted("stopped while no load was being held; what was measured before is saved") from None
 
 
 async def _profile(choice: Choice, options: ProfileOptions, trace: Trace | None, catalog: Catalog) -> None:
@@ -197,6 +200,8 @@ def _announce(
     endpoint: Endpoint, identity: ServerIdentity, measured: Measured, options: ProfileOptions, live: LiveProfile
 ) -> None:
     """Say before any load where it goes, which model, on what, and about how long."""
+    from giq.catalog.configuration import draws_weights
+    from giq.profiling.random_weights import random_weights_words
     from giq.recommend.requirement import workload_words
     from giq.units import format_span
 
@@ -220,6 +225,8 @@ def _announce(
             "The server does not tell the tokens of its answers: random ones stand for them in what is sent as "
             "history, and its prefix cache does not know those."
         )
+    if draws_weights(main.engine_args):
+        live.warn(random_weights_words(measured.model))
     if measured.evidence == "estimated":
         live.say("The server is giq's simulated engine: every number is ESTIMATED, not measured.")
     elif measured.hardware_source == "declared":
@@ -310,6 +317,8 @@ def _new_run(
         endpoint=endpoint.url,
         hardware_source=measured.hardware_source,
         accelerator_name=measured.hardware_detail,
+        server_command=measured.serving.command if measured.serving else (),
+        versions=measured.serving.versions if measured.serving else {},
         host=Host(cores=os.cpu_count() or 1, python=platform.python_version(), os=platform.system()),
         server=Server(
             name=identity.server,

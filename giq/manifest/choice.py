@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from giq.catalog.accelerators import Shape
 from giq.catalog.catalog import Catalog
-from giq.catalog.configuration import UNKNOWN, ServingConfiguration
+from giq.catalog.configuration import UNKNOWN, Component, ServingConfiguration, draws_weights
 from giq.catalog.models import Weights
 from giq.catalog.prices import Price, PricingModel
 from giq.curve.point import Estimate, Evidence, HardwareSource
-from giq.documents import Entry, Name, NonNegative, Positive, PositiveInt
+from giq.documents import Entry, Name, NonNegative, Positive, PositiveInt, replace
 from giq.errors import UnknownNameError, UsageError
 from giq.recommend.levels import Level
 from giq.recommend.recommendation import Row
@@ -71,7 +71,7 @@ def choice_of(row: Row, requirement: Requirement, catalog: Catalog) -> ServingCh
     weights, gated = _weights(part.model, part.precision, catalog)
     point = row.operating_point
     return ServingChoice(
-        config=row.config,
+        config=_loading(row.config),
         weights_repository=weights.repository if weights else part.model,
         weights_bytes=weights.bytes if weights else None,
         gated=gated,
@@ -90,7 +90,7 @@ def choice_of(row: Row, requirement: Requirement, catalog: Catalog) -> ServingCh
         replicas=row.replicas or 1,
         pricing_model=requirement.pricing_model,
         price=row.price,
-        notes=_assumed(part.precision, weights),
+        notes=_assumed(part, weights),
     )
 
 
@@ -107,14 +107,28 @@ def _weights(name: str, precision: str, catalog: Catalog) -> tuple[Weights | Non
     return found, model.gated
 
 
-def _assumed(precision: str, weights: Weights | None) -> tuple[str, ...]:
+def _loading(config: ServingConfiguration) -> ServingConfiguration:
+    """*config* with its weights loaded, also where it was measured with random ones."""
+    parts = [
+        replace(part, engine_args={name: value for name, value in part.engine_args.items() if name != "load_format"})
+        if draws_weights(part.engine_args)
+        else part
+        for part in config.components
+    ]
+    return replace(config, components=tuple(parts))
+
+
+def _assumed(part: Component, weights: Weights | None) -> tuple[str, ...]:
     """What is taken for granted of the weights, for the user."""
-    if precision != UNKNOWN or weights is None:
-        return ()
-    return (
-        "the precision of the measured server is not known; the weights are those served by default, "
-        f"{weights.precision} of {weights.repository}",
-    )
+    words = []
+    if draws_weights(part.engine_args):
+        words.append("measured with random weights; the manifest loads the published ones")
+    if part.precision == UNKNOWN and weights is not None:
+        words.append(
+            "the precision of the measured server is not known; the weights are those served by default, "
+            f"{weights.precision} of {weights.repository}"
+        )
+    return tuple(words)
 
 
 def _level(level: Level) -> LoadLevel:

@@ -13,6 +13,7 @@ from giq.errors import UnknownNameError, UsageError
 from giq.load.identity import ServerIdentity
 from giq.profiling.hardware import Hardware, Parallel
 from giq.profiling.options import AcceleratorRequest, Declared
+from giq.profiling.serving import ServerProcess
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Measured:
     hardware_detail: str | None
     model: Model | None
     accelerator: Accelerator | None
+    serving: ServerProcess | None = None
 
 
 def identify(declared: Declared, identity: ServerIdentity, hardware: Hardware | None, catalog: Catalog) -> Measured:
@@ -57,6 +59,7 @@ def identify(declared: Declared, identity: ServerIdentity, hardware: Hardware | 
         hardware_detail=hardware.detail if hardware else None,
         model=model,
         accelerator=accelerator,
+        serving=hardware.serving if hardware else None,
     )
 
 

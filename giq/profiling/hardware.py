@@ -11,6 +11,7 @@ from pathlib import Path
 
 from giq.catalog import Catalog
 from giq.load.endpoint import Endpoint
+from giq.profiling.serving import ServerProcess, server_process
 
 LISTENING = "0A"
 """The state of a listening socket in /proc/net/tcp (Linux: include/net/tcp_states.h)."""
@@ -44,13 +45,14 @@ class Parallel:
 class Hardware:
     """Accelerators seen on this machine: catalog name, how many, the driver's words, and how the server uses them.
 
-    `parallel` is None where the server's command line does not tell.
+    `parallel` is None where the server's command line does not tell; `serving` is the server itself, where it is seen.
     """
 
     accelerator: str
     count: int
     detail: str
     parallel: Parallel | None = None
+    serving: ServerProcess | None = None
 
 
 def detect_hardware(catalog: Catalog) -> Hardware:
@@ -159,11 +161,15 @@ def hardware_behind(url: str, catalog: Catalog) -> Hardware | None:
         return None
     below = _descendants(found)
     above = [parent for parent in map(_parent, found) if parent and parent not in found]
-    commands = [command for command in map(_command, [*found, *above, *below]) if _is_vllm(command)]
-    if not commands and not any(map(_holds_accelerator, [*found, *below])):
+    servers = [(process, command) for process in (*found, *above, *below) if _is_vllm(command := _command(process))]
+    if not servers and not any(map(_holds_accelerator, [*found, *below])):
         return None
-    told = [parallel for parallel in map(parallel_of, commands) if parallel]
-    return replace(detect_hardware(catalog), parallel=told[0] if told else None)
+    told = [parallel for _, command in servers if (parallel := parallel_of(command))]
+    return replace(
+        detect_hardware(catalog),
+        parallel=told[0] if told else None,
+        serving=server_process(*servers[0]) if servers else None,
+    )
 
 
 def _program(command: list[str]) -> str:

@@ -8,6 +8,7 @@ from giq.catalog.configuration import EngineValue
 from giq.curve.targets import Target
 from giq.documents import Entry, Positive, PositiveInt
 from giq.errors import UsageError
+from giq.profiling.serving import SECRET
 from giq.workload.workload import Load, Stop, Workload
 
 
@@ -46,7 +47,7 @@ def parse_engine_args(pairs: tuple[str, ...]) -> dict[str, EngineValue]:
         key, equals, value = pair.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z][\w-]*", key):
             raise UsageError(f"{pair!r} is not an engine argument", hint="Like --engine-arg max_num_seqs=128.")
-        if re.search(r"api_?key|token$|password|secret", key.replace("-", "_"), re.IGNORECASE):
+        if SECRET.search(key):
             raise UsageError(
                 f"{key} is a secret, and engine arguments are stored with the results",
                 hint="Set it in the environment instead (GIQ_API_KEY for the endpoint, HF_TOKEN for the weights).",

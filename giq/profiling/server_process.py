@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from giq.catalog import Catalog, Model
-from giq.catalog.configuration import EngineValue
+from giq.catalog.configuration import EngineValue, draws_weights
+from giq.catalog.shipped import user_home
 from giq.errors import ServerError, UsageError
 from giq.profiling.options import Declared
+from giq.profiling.random_weights import launch_arguments, weightless_folder
 
 START_LIMIT_S = 1800.0
 STOP_LIMIT_S = 30.0
@@ -65,17 +67,23 @@ def vllm_command(python: str | None) -> list[str] | None:
 def launch_command(declared: Declared, catalog: Catalog, port: int, python: str | None, *, trust: bool) -> list[str]:
     """The command that serves the declared model on loopback *port*; remote code only when *trust* says so.
 
+    With random weights (`load_format=dummy`) a model of the catalog is served from a folder that is made for it, and
+    nothing is downloaded.
+
     Raises:
         ServerError: no vLLM is installed here.
-        UsageError: the declared precision is not published for a model of the catalog.
+        UsageError: no model is declared, its declared precision is not published, or it cannot be had with random
+            weights.
     """
+    if not declared.model:
+        raise UsageError("--launch needs --model", hint="Like --model llama-3.1-8b, or a folder or repository.")
     start = vllm_command(python)
-    if start is None or not declared.model:
-        what = "vLLM is not installed here" if start is None else "--launch needs --model"
-        raise ServerError(what, hint="Install vLLM (pip install vllm), give --python, or use --endpoint or --simulate.")
-    repository = _repository(declared, catalog)
+    if start is None:
+        hint = "Install vLLM (pip install vllm), give --python, or use --endpoint or --simulate."
+        raise ServerError("vLLM is not installed here", hint=hint)
+    repository, implied = _served(declared, catalog)
     model = [repository] if start[-1] == "serve" else ["--model", repository]
-    arguments = dict(declared.engine_args)
+    arguments = implied | declared.engine_args
     if declared.tensor_parallel_size:
         arguments["tensor_parallel_size"] = declared.tensor_parallel_size
     flags = [word for key, value in arguments.items() for word in _flag(key, value)]
@@ -83,15 +91,21 @@ def launch_command(declared: Declared, catalog: Catalog, port: int, python: str 
     return [*start, *model, "--host", "127.0.0.1", "--port", str(port), *flags, *trusted]
 
 
-def _repository(declared: Declared, catalog: Catalog) -> str:
-    """A path or repository as given; a catalog name becomes its published weights."""
+def _served(declared: Declared, catalog: Catalog) -> tuple[str, dict[str, EngineValue]]:
+    """A path or repository as given; a catalog name becomes its published weights, or a folder for random ones.
+
+    With it come the arguments that follow from the choice.
+    """
     assert declared.model is not None  # noqa: S101 - checked by the caller
     name = declared.model
     if "/" in name or Path(name).exists():
-        return name
+        return name, {}
     model: Model = catalog.model(name)
+    if draws_weights(declared.engine_args):
+        folder = weightless_folder(model, declared.precision, user_home())
+        return str(folder), launch_arguments(model, declared.precision)
     if declared.precision is None:
-        return model.weights[0].repository
+        return model.weights[0].repository, {}
     weights = model.weights_for(declared.precision)
     if weights is None:
         known = ", ".join(item.precision for item in model.weights)
@@ -99,7 +113,7 @@ def _repository(declared: Declared, catalog: Catalog) -> str:
             f"{model.name} is not published in {declared.precision}",
             hint=f"Known: {known}. For other weights give --model a path or repository.",
         )
-    return weights.repository
+    return weights.repository, {}
 
 
 def _flag(key: str, value: EngineValue) -> list[str]:
@@ -186,8 +200,10 @@ async def _until_ready(
 
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    # The first error in words is mostly the cause; what follows are traces of what it brought down.
-    cause = [line for line in lines if re.search(r"\b[A-Z]\w*(Error|Exception): ", line)][:1]
+    # The first error in words is mostly the cause; what follows are traces of what it brought down. Warnings speak of
+    # errors too.
+    said = [line for line in lines if not re.search(r"\b(DEBUG|INFO|WARNING)\b", line)]
+    cause = [line for line in said if re.search(r"\b[A-Z]\w*(Error|Exception): |\.py: error: ", line)][:1]
     return "\n".join([*(f"Its log says: {line}" for line in cause), "The end of its log:", *lines[-8:]])
 
 

@@ -17,6 +17,7 @@ from giq.recommend.eligible import rejection
 from giq.recommend.levels import levels_below, operating_level, tokens_per_request
 from giq.recommend.notes import (
     capacity_note,
+    client_note,
     evidence_note,
     miss_note,
     origin,
@@ -62,6 +63,7 @@ def judge(
         capacity_note(found, stable),
         precision_note(curve, known_model(requirement.model, catalog)),
         unusable_note(curve.points),
+        client_note(curve.valid_points, requirement.targets),
         *(f"{kind} evidence on the same unit is set aside" for kind in superseded),
         price_note(bill.price, requirement),
     )

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from giq.catalog.catalog import Catalog
-from giq.catalog.configuration import UNKNOWN
+from giq.catalog.configuration import UNKNOWN, draws_weights
 from giq.catalog.models import Model
 from giq.catalog.prices import Price
 from giq.catalog.use_cases import Lengths
 from giq.curve.capacity import Capacity, Miss
+from giq.curve.client_error import COUNTS_SHARE
 from giq.curve.curve import Curve
 from giq.curve.point import INVALIDATING, Estimate, HardwareSource, Point
 from giq.curve.saturation import Saturation
@@ -57,7 +58,8 @@ def evidence_note(curve: Curve, found: Origin) -> str:
         sources = ", ".join(sorted({point.provenance.source for point in curve.valid_points}))
         return f"published{when}: {sources}"
     hardware = "hardware declared, not detected" if found.hardware_source == "declared" else "hardware detected"
-    return f"measured{when}, {hardware}"
+    random = ", random weights" if draws_weights(curve.config.main.engine_args) else ""
+    return f"measured{when}, {hardware}{random}"
 
 
 def _prior_alone(found: Origin) -> bool:
@@ -81,6 +83,29 @@ def unusable_note(points: tuple[Point, ...]) -> str | None:
     reasons = Counter(flag for point in unusable for flag in point.flags if flag in INVALIDATING)
     said = ", ".join(f"{flag} ×{count}" for flag, count in sorted(reasons.items()))
     return f"{len(unusable)} of {len(points)} points not used ({said})"
+
+
+def client_note(points: Sequence[Point], targets: Sequence[Target]) -> str | None:
+    """That the client which measured adds as much as could decide a target, or None.
+
+    Points are judged by the targets of their own run; those asked for here may be stricter.
+    """
+    shares = [
+        (_client_error(point, target) / target.seconds, target)
+        for point in points
+        for target in targets
+        if point.client_error_s is not None
+    ]
+    share, strictest = max(shares, key=lambda pair: pair[0], default=(0.0, None))
+    if share <= COUNTS_SHARE:
+        return None
+    return f"the client's own error is up to {format_share(share)} of {strictest}: the capacity may be higher"
+
+
+def _client_error(point: Point, target: Target) -> float:
+    """The client's error bound in what *target* is about; a token's share of it where that is per token."""
+    tokens = point.output_tokens_mean if target.metric in ("tpot", "ntpot") else 1.0
+    return (point.client_error_s or 0.0) / max(1.0, tokens - (target.metric == "tpot"))
 
 
 def capacity_note(found: Capacity, stable: Saturation) -> str:

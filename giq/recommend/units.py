@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from giq.catalog.catalog import Catalog
-from giq.catalog.configuration import UNKNOWN, Component, EngineValue, ServingConfiguration
+from giq.catalog.configuration import UNKNOWN, Component, EngineValue, ServingConfiguration, draws_weights
 from giq.catalog.models import Model
 from giq.catalog.names import Names
 from giq.documents import replace
@@ -14,8 +14,10 @@ def same_unit(measured: ServingConfiguration, candidate: ServingConfiguration, m
     """Whether *measured* is the unit that *candidate* describes, as far as its speed goes.
 
     The measured side may leave unsaid what a server does not tell: the precision (then it is the one of *model*
-    served by default) and the topology. A `max_model_len` equal to the model's context is the same as none. The
-    machine type is a matter of price, and patch releases of one server version are one. All else must be equal.
+    served by default) and the topology. A `max_model_len` equal to the model's context is the same as none. How the
+    weights were loaded is no matter, not even that they are random, but in a mixture of experts, which chooses its
+    experts by them. The machine type is a matter of price, and patch releases of one server version are one. All else
+    must be equal.
     *model* is the one that both serve, None for one outside the catalog.
     """
     if len(measured.components) != len(candidate.components):
@@ -67,4 +69,8 @@ def _model_name(name: str, model: Model | None) -> str:
 
 def _told_arguments(arguments: dict[str, EngineValue], model: Model | None) -> dict[str, EngineValue]:
     whole = None if model is None else model.max_context
-    return {name: value for name, value in arguments.items() if name != "max_model_len" or value != whole}
+    told = {name: value for name, value in arguments.items() if name != "max_model_len" or value != whole}
+    dense = model is not None and model.experts is None
+    if dense or not draws_weights(told):
+        told.pop("load_format", None)
+    return told

@@ -61,8 +61,9 @@ class RunManifest(Entry, frozen=True, kw_only=True, forbid_unknown_fields=False,
 
     `command` is the command line and `endpoint` the server's URL, both without credentials. `asked` is the rest of
     what the profile was asked for, by which it is gone on with (None: written by an earlier giq, or not by a profile).
-    `cut_off` names the points that ended before their time, `resumed_at` tells when the run was gone on with. A field
-    that a later giq added is left aside.
+    `server_command` is how a server that is on this machine was started, without secrets, and `versions` are those of
+    the packages that it runs on. `cut_off` names the points that ended before their time, `resumed_at` tells when the
+    run was gone on with. A field that a later giq added is left aside.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -79,6 +80,7 @@ class RunManifest(Entry, frozen=True, kw_only=True, forbid_unknown_fields=False,
     accelerator_name: str | None = None
     host: Host
     server: Server
+    server_command: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     workers: tuple[Worker, ...] = ()
     loads: tuple[Load, ...] = ()

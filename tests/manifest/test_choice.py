@@ -139,3 +139,13 @@ def test_a_row_without_a_machine_cannot_be_deployed(catalog: Catalog, gpu: Servi
     """An accelerator that GKE lacks is ranked, but has no manifests."""
     with pytest.raises(UsageError, match="GKE has no machine"):
         choice_of(replace(row(gpu.config, gpu), shape=None), REQUIREMENT, catalog)
+
+
+def test_what_was_measured_with_random_weights_is_served_with_real_ones(catalog: Catalog, gpu: ServingChoice) -> None:
+    """The Deployment loads the published weights, and the choice says that others were measured."""
+    main = replace(gpu.config.main, engine_args=gpu.config.main.engine_args | {"load_format": "dummy"})
+    found = choice_of(row(replace(gpu.config, components=(main,)), gpu), REQUIREMENT, catalog)
+
+    assert "dummy" not in render(make_plan(found, catalog, ManifestOptions()))
+    assert found.weights_repository == "meta-llama/Meta-Llama-3-8B-Instruct"
+    assert any("random weights" in note for note in found.notes)

@@ -85,6 +85,18 @@ def test_a_server_here_has_the_hardware_of_here_and_tells_its_parallelism(tmp_pa
     assert (found.accelerator, found.count, found.parallel) == ("nvidia-h100-80gb", 2, Parallel(tp=2))
 
 
+@pytest.mark.usefixtures("two_h100")
+def test_a_server_here_tells_its_flags_but_no_secrets(tmp_path: Path) -> None:
+    """The command line of a vLLM on this machine is known, its keys are not."""
+    words = ("--tensor-parallel-size", "1", "--load-format", "dummy", "--api-key", "hunter2")
+    with listening(tmp_path / "vllm_stand_in.py", *words) as url:
+        found = hardware_behind(url, CATALOG)
+
+    assert found is not None
+    assert found.serving is not None
+    assert found.serving.command[-6:] == (*words[:5], "***")
+
+
 @pytest.mark.parametrize("name", ["gcloud.py", "k9s.py", "envoy.py"])
 def test_a_tunnel_is_not_this_machine(tmp_path: Path, name: str) -> None:
     """A listener that is no model server stands for another machine, whatever its arguments name."""

@@ -133,6 +133,22 @@ def test_a_server_that_dies_is_told_with_the_end_of_its_log() -> None:
     log.unlink()
 
 
+def test_the_cause_that_is_told_is_no_warning() -> None:
+    """A warning that names an error which may come is passed over for the error that came."""
+    lines = ["WARNING this can cause errors like `OSError: [Errno 24]`", "ERROR RuntimeError: no kernel", *"abcdefgh"]
+    script = f"import sys; print({chr(10).join(lines)!r}); sys.exit(1)"
+    said: list[str] = []
+
+    async def use() -> None:
+        async with running([sys.executable, "-c", script], free_port(), answers, said.append):
+            pass
+
+    with pytest.raises(ServerError, match="Its log says: ERROR RuntimeError: no kernel") as caught:
+        asyncio.run(use())
+    Path(said[-1].rpartition(": ")[2]).unlink()
+    assert "OSError" not in str(caught.value)
+
+
 def test_the_entry_point_of_a_given_interpreter_is_used() -> None:
     """An interpreter given by the user starts vLLM's Python entry point."""
     assert vllm_command("/opt/python") == ["/opt/python", "-m", "vllm.entrypoints.openai.api_server"]

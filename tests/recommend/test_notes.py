@@ -11,9 +11,10 @@ from giq.catalog.use_cases import Lengths
 from giq.cli.asked import Sharing, targets_of, workload_of
 from giq.curve.targets import Target
 from giq.documents import replace
-from giq.recommend.notes import profile_words
+from giq.recommend.notes import client_note, profile_words
 from giq.recommend.requirement import Requirement
 from giq.workload.workload import Arrival, Sampling, Workload
+from tests.curve.measured_curves import open_point
 
 FIXED = Workload(input_tokens=Lengths(mean=512), output_tokens=Lengths(mean=64))
 
@@ -116,3 +117,21 @@ def test_targets_at_several_percentiles_have_no_options(shipped: Catalog) -> Non
     assert profile_words(FIXED, (Target("ttft", 0.3),), shipped) == [
         "--input-tokens", "512", "--output-tokens", "64", "--target-ttft", "300ms",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error_s", "target", "said"),
+    [
+        (0.004, Target("ttft", 0.3), None),
+        (0.004, Target("ttft", 0.05), "8.0 % of p90 TTFT <= 50.0 ms"),
+        (0.004, Target("tpot", 0.05), None),
+        (None, Target("ttft", 0.001), None),
+    ],
+)
+def test_a_client_too_slow_for_a_stricter_target_is_told(
+    error_s: float | None, target: Target, said: str | None
+) -> None:
+    """A point measured well enough for its own targets says so where those asked for now are too strict for it."""
+    note = client_note([open_point(2.0, client_error_s=error_s)], [target])
+
+    assert note is None if said is None else said in (note or "")

@@ -107,3 +107,17 @@ def test_patch_releases_are_one_version(
     minor = measured.main.server_version.rpartition(".")[0]
     patched = replace(measured, components=(replace(measured.main, server_version=f"{minor}.99"),))
     assert same_unit(patched, candidate, shipped.model("llama-3-8b"))
+
+
+@pytest.mark.parametrize(("name", "same"), [("llama-3-8b", True), ("qwen3-30b-a3b", False)])
+def test_random_weights_are_no_other_unit_but_where_they_choose_experts(
+    shipped: Catalog, name: str, same: bool
+) -> None:
+    """A dense model is as fast with random weights; a mixture of experts then routes otherwise."""
+    asked = Requirement(model=name, workload=SHORT, accelerators=("nvidia-h100-80gb",))
+    config = candidate_configurations(asked, shipped).accepted[0].config
+    main = replace(config.main, engine_args=config.main.engine_args | {"load_format": "dummy"})
+    loaded = replace(config.main, engine_args=config.main.engine_args | {"load_format": "runai_streamer"})
+
+    assert same_unit(replace(config, components=(main,)), config, shipped.model(name)) is same
+    assert same_unit(replace(config, components=(loaded,)), config, shipped.model(name))

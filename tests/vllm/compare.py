@@ -31,7 +31,7 @@ INPUT_TOKENS, OUTPUT_TOKENS = 64, 32
 THROUGHPUT_SHARE, TPOT_SHARE = 0.03, 0.05
 """How far the two may be apart (issue: 3 % and 5 %)."""
 
-GIQ = Path(sys.executable).parent / "giq"
+GIQ = (sys.executable, "-m", "giq")
 BENCH = Path(__file__).parent / "bench_serve.py"
 
 
@@ -42,9 +42,28 @@ class Work:
     name: str
     concurrency: int
     requests: int
+    input_tokens: int = INPUT_TOKENS
+    output_tokens: int = OUTPUT_TOKENS
 
 
 WORKS = (Work("below the knee", 2, 60), Work("near the knee", 16, 160), Work("above the knee", 160, 400))
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running vLLM: the interpreter that has it, the model's folder and served name, and the client's own core."""
+
+    url: str
+    python: Path
+    model: str
+    name: str
+    client_core: int | None = None
+
+    @classmethod
+    def of(cls, server: VllmServer) -> Served:
+        """The tests' own server."""
+        model = str(tiny_model(server.environment))
+        return cls(server.url, server.environment / "bin" / "python", model, MODEL_NAME, server.client_core)
 
 
 @dataclass(frozen=True)
@@ -64,11 +83,11 @@ class Figures:
     server: Counters
 
 
-Client = Callable[[VllmServer, Work, int], Figures]
+Client = Callable[[Served, Work, int], Figures]
 """Measures a server once; the number is the seed."""
 
 
-def on_client_core(server: VllmServer, command: Sequence[str]) -> None:
+def on_client_core(server: Served, command: Sequence[str]) -> None:
     """Run a client on the core that is kept for it.
 
     Raises:
@@ -85,11 +104,11 @@ def on_client_core(server: VllmServer, command: Sequence[str]) -> None:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
-def giq(server: VllmServer, work: Work, seed: int) -> Figures:
+def giq(server: Served, work: Work, seed: int) -> Figures:
     """One `giq profile`."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(GIQ), "profile", "--endpoint", server.url, "--results-dir", folder, "--seed", str(seed)]
-        command += ["--input-tokens", str(INPUT_TOKENS), "--output-tokens", str(OUTPUT_TOKENS)]
+        command = [*GIQ, "profile", "--endpoint", server.url, "--results-dir", folder, "--seed", str(seed)]
+        command += ["--input-tokens", str(work.input_tokens), "--output-tokens", str(work.output_tokens)]
         command += ["--concurrency", str(work.concurrency), "--requests", str(work.requests)]
         on_client_core(server, command)
         (run,) = Path(folder).glob("run=*")
@@ -115,13 +134,12 @@ def _growth(path: Path) -> Values:
     return [(row.metric, dict(json.loads(row.labels)), row.value) for row in grown.itertuples()]
 
 
-def vllm_bench(server: VllmServer, work: Work, seed: int) -> Figures:
+def vllm_bench(server: Served, work: Work, seed: int) -> Figures:
     """One `vllm bench serve`: greedy sampling, exact output lengths, prompts of its random dataset."""
-    model = str(tiny_model(server.environment))
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(server.environment / "bin" / "python"), str(BENCH), "--base-url", server.url]
-        command += ["--model", model, "--served-model-name", MODEL_NAME, "--dataset-name", "random"]
-        command += ["--random-input-len", str(INPUT_TOKENS), "--random-output-len", str(OUTPUT_TOKENS)]
+        command = [str(server.python), str(BENCH), "--base-url", server.url]
+        command += ["--model", server.model, "--served-model-name", server.name, "--dataset-name", "random"]
+        command += ["--random-input-len", str(work.input_tokens), "--random-output-len", str(work.output_tokens)]
         command += ["--random-range-ratio", "0", "--ignore-eos", "--temperature", "0", "--seed", str(seed)]
         command += ["--max-concurrency", str(work.concurrency), "--num-prompts", str(work.requests), "--disable-tqdm"]
         command += ["--save-result", "--save-detailed", "--result-dir", folder, "--result-filename", "result.json"]
@@ -129,10 +147,11 @@ def vllm_bench(server: VllmServer, work: Work, seed: int) -> Figures:
         on_client_core(server, command)
         grown = read_counters(server.url) - before
         result = json.loads((Path(folder) / "result.json").read_text())
-    if result["completed"] != work.requests or set(result["output_lens"]) != {OUTPUT_TOKENS}:
+    if result["completed"] != work.requests or set(result["output_lens"]) != {work.output_tokens}:
         raise RuntimeError(f"{result['completed']} of {work.requests} requests, of {set(result['output_lens'])} tokens")
-    latency, ttft, starts = (np.array(result[name]) for name in ("latencies", "ttfts", "start_times"))
-    tpot = (latency - ttft) / (OUTPUT_TOKENS - 1)
+    ttft, starts = (np.array(result[name]) for name in ("ttfts", "start_times"))
+    latency = ttft + np.array([sum(gaps) for gaps in result["itls"]])  # not every version lists it
+    tpot = (latency - ttft) / (work.output_tokens - 1)
     return Figures(
         output_tps=sum(result["output_lens"]) / float((starts + latency).max() - starts.min()),
         tpot_p50_s=float(np.median(tpot)), tpot_mean_s=float(tpot.mean()), ttft_p50_s=float(np.median(ttft)),
@@ -195,7 +214,7 @@ class Pair:
         return max(abs(one.tpot_mean_s / one.server.itl.mean - 1) for one in self.bench)
 
 
-def measured(server: VllmServer, work: Work, turns: int) -> Pair:
+def measured(server: Served, work: Work, turns: int) -> Pair:
     """Both clients at one load, in turns: giq first in every other one."""
     found: dict[str, list[Figures]] = {name: [] for name in CLIENTS}
     for turn in range(turns):
@@ -237,7 +256,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--turns", type=int, default=3)
     asked = parser.parse_args()
-    with VllmServer() as server:
+    with VllmServer() as running:
+        server = Served.of(running)
         giq(server, WORKS[1], seed=1)  # what the server compiles or fills on its first requests is no part of it
         print(HEAD, flush=True)
         for work in WORKS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from compare import HEAD, THROUGHPUT_SHARE, TPOT_SHARE, WORKS, Pair, measured, rows
+from compare import HEAD, THROUGHPUT_SHARE, TPOT_SHARE, WORKS, Pair, Served, measured, rows
 from server import VllmServer
 
 TURNS = 2
@@ -12,7 +12,7 @@ TURNS = 2
 @pytest.fixture(scope="module", params=WORKS, ids=lambda work: work.name)
 def pair(request: pytest.FixtureRequest, server: VllmServer) -> Pair:
     """Both clients in turns at one load."""
-    found = measured(server, request.param, TURNS)
+    found = measured(Served.of(server), request.param, TURNS)
     print("", HEAD, *rows(found), sep="\n")
     return found
 
