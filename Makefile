@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
+VLLM_PYTHON ?= python3
 GIQ := $(VENV)/bin/giq
 
-.PHONY: quickstart main-job install dev test test-vllm performance lint types clean
+.PHONY: quickstart main-job install dev test test-vllm performance database gpu lint types clean
 
 quickstart: ## install giq, then run the main job on the simulated engine
 	@began=$$(date +%s); $(MAKE) --no-print-directory install && \
@@ -15,7 +16,7 @@ quickstart: ## install giq, then run the main job on the simulated engine
 main-job: ## profile the simulated engine in real time, recommend, write the manifest
 	@echo "1. Profile: the simulated engine, llama-3-8b on one nvidia-l4, over HTTP in real time. ESTIMATED, not measured."
 	$(GIQ) profile --simulate --model llama-3-8b --accelerator nvidia-l4 \
-	  --input-tokens 64 --output-tokens 16 --concurrency 1,16 --request-rate 8 --duration 15s
+	  --input-tokens 64 --output-tokens 16 --concurrency 8,32 --request-rate 10 --duration 20s
 	@echo "2. Recommend: the cheapest accelerator for the chatbot use case, over the whole catalog. ESTIMATED, not measured."
 	$(GIQ) recommend --model llama-3-8b --target-ttft 300ms
 	@echo "3. Manifest of the first choice; for a cluster: giq manifest | kubectl apply -f -"
@@ -46,6 +47,15 @@ performance: dev ## what giq holds, beside other load tools (installs them), and
 	$(VENV)/bin/python -m tests.performance.everything_on
 	$(VENV)/bin/python -m tests.performance.memory
 	$(VENV)/bin/python -m tests.performance.rivals
+
+database: dev ## calibrations and the curves that ship, made anew from the catalog and the engine: about ten minutes
+	$(GIQ) calibrate benchmarks/published.csv --to profiles > /dev/null
+	$(GIQ) benchmarks build --to benchmarks
+
+gpu: dev ## measure the GPU of this machine and put the points into benchmarks/: within 25 minutes; the same again goes on
+	$(VENV)/bin/python -m tests.campaign run benchmarks/campaigns/one-nvidia-gpu.yaml --time-limit 25m \
+	  --python $(VLLM_PYTHON) --bundle results/bundle || test $$? -eq 3
+	$(VENV)/bin/python -m tests.campaign load benchmarks/campaigns/one-nvidia-gpu.yaml --profiles profiles || test $$? -eq 3
 
 lint: dev
 	$(VENV)/bin/ruff check .

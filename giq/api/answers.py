@@ -132,8 +132,8 @@ def recommendation(
 ) -> Recommendation:
     """Accelerators for *model* ranked by cost within *targets*, as `giq recommend` does, with reasons.
 
-    *curves* are what is measured (default all at hand); for the other units of the catalog the simulated engine
-    predicts. It is not kept for `giq manifest`.
+    *curves* are what is measured (default all at hand, and published points that ship); for the other units of the
+    catalog the simulated engine predicts, where its curve does not ship. It is not kept for `giq manifest`.
 
     Raises:
         UnknownNameError: a model, accelerator or region that is not in the catalog.
@@ -143,6 +143,7 @@ def recommendation(
     from giq.documents import plain, validate
     from giq.recommend.answer import answer
     from giq.recommend.requirement import Requirement
+    from giq.recommend.shipped_curves import shipped_curves
     from giq.store.frames import curves as all_at_hand
 
     catalog = load_catalog()
@@ -156,8 +157,10 @@ def recommendation(
         "accelerators": None if accelerators is None else [catalog.accelerator(name).name for name in accelerators],
         "evidence_floor": "measured" if measured_only else None,
     }
-    stored = all_at_hand() if curves is None else curves
-    return answer(stored, validate(asked, Requirement, "giq.recommendation"), catalog)
+    requirement = validate(asked, Requirement, "giq.recommendation")
+    ships = shipped_curves(requirement)
+    stored = [*all_at_hand(), *ships.published] if curves is None else curves
+    return answer(stored, requirement, catalog, made=ships.estimates)
 
 
 def manifests(found: Recommendation, rank: int = 1, *, namespace: str = "default", name: str | None = None) -> str:

@@ -18,6 +18,7 @@ from giq.cli.asked import (
     TtftOption,
     targets_of,
 )
+from giq.cli.benchmarks_build import build_database
 from giq.cli.benchmarks_exchange import export_tables, import_results
 from giq.cli.benchmarks_judgement import check, diff
 from giq.cli.curve_choice import WhichArgument, chosen_curves
@@ -31,22 +32,72 @@ app.command("check")(check)
 app.command("diff")(diff)
 app.command("export")(export_tables)
 app.command("import")(import_results)
+app.command("build")(build_database)
 
 
 @app.command("list")
 def list_curves(
-    which: WhichArgument = None, results_dir: ResultsOption = Path("results"), output: OutputOption = "table"
+    which: WhichArgument = None,
+    model: Annotated[str | None, typer.Option(help="All curves of this model, those that ship too.")] = None,
+    accelerator: Annotated[str | None, typer.Option(help="With --model: only on this accelerator.")] = None,
+    use_case: Annotated[str | None, typer.Option(help="With --model: only of this use case.")] = None,
+    results_dir: ResultsOption = Path("results"),
+    output: OutputOption = "table",
 ) -> None:
-    """List the curves.
+    """List the curves at hand: measured and imported ones; of those that ship a summary, or with --model each.
 
-    Example: giq benchmarks list
+    Example: giq benchmarks list --model llama-3-8b --accelerator nvidia-l4
     """
     from giq.cli.at_hand import curves_at_hand
-    from giq.show.curves import curves_table
+    from giq.errors import UsageError
+    from giq.show.curves import curves_table, shipped_table
     from giq.show.table import write
-    from giq.show.terminal import data_console
+    from giq.show.terminal import data_console, say
+    from giq.store.shipped_summary import shipped_models
 
-    write(curves_table(curves_at_hand(results_dir, which or ())), output, data_console())
+    if model is not None:
+        found = _of_model(model, accelerator, use_case, results_dir)
+        write(curves_table(found), output, data_console())
+        return
+    if accelerator or use_case:
+        raise UsageError("a part of what ships is listed by model", hint="Like --model llama-3-8b.")
+    found = curves_at_hand(results_dir, which or ())
+    is_table = output in ("table", "wide")
+    if found or not is_table:
+        write(curves_table(found), output, data_console())
+    if is_table and not which:
+        models = shipped_models()
+        write(shipped_table(models), output, data_console())
+        example = models[0].model if models else "llama-3-8b"
+        say(f"Each curve of a model: giq benchmarks list --model {example} --accelerator nvidia-l4")
+
+
+def _of_model(model: str, accelerator: str | None, use_case: str | None, results_dir: Path) -> list[Curve]:
+    """The curves of *model* at hand and of those that ship, by the catalog's names; one outside it by its own."""
+    from giq.catalog import load_catalog
+    from giq.cli.at_hand import curves_at_hand
+    from giq.errors import UnknownNameError
+    from giq.store.at_hand import shipped_estimates, shipped_published
+
+    catalog = load_catalog()
+    try:
+        model = catalog.model(model).name
+    except UnknownNameError:
+        if all(curve.config.main.model != model for curve in curves_at_hand(results_dir)):
+            raise
+    only = {}
+    if accelerator:
+        only["accelerator"] = catalog.accelerator(accelerator).name
+    if use_case:
+        only["use_case"] = catalog.use_case(use_case).name
+    near = [*curves_at_hand(results_dir), *shipped_published()]
+    return [
+        curve
+        for curve in (*near, *shipped_estimates(model, only))
+        if curve.config.main.model == model
+        and curve.config.main.accelerator == only.get("accelerator", curve.config.main.accelerator)
+        and curve.workload.use_case == only.get("use_case", curve.workload.use_case)
+    ]
 
 
 @app.command("show")

@@ -154,12 +154,15 @@ def _model(name: str, catalog: Catalog, stored: list[Curve]) -> str:
 
 
 def _recommendation(requirement: Requirement, catalog: Catalog, stored: list[Curve]) -> Recommendation:
-    """Curves at hand, estimates for the rest, ranked."""
+    """Curves at hand, estimates for the rest, ranked: those that ship where they are of the same engine."""
     from giq.recommend.answer import answer
+    from giq.recommend.shipped_curves import shipped_curves
     from giq.show.live import counting
 
+    ships = shipped_curves(requirement)
+    known, processes = [*stored, *ships.published], os.cpu_count() or 1
     with counting("Predicting what is not measured") as progress:
-        return answer(stored, requirement, catalog, progress, processes=os.cpu_count() or 1)
+        return answer(known, requirement, catalog, progress, processes, ships.estimates)
 
 
 def _keep(recommendation: Recommendation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -20,6 +20,7 @@ MOST_BATCHES = 20
 _FEWEST_BATCHES = 8
 _BATCH_SIZE = 5
 _RESAMPLES = 400
+_PERCENTILES = (50, 90, 95, 99)
 _RANKS = 2048
 _VALUES_AT_ONCE = 100_000
 _TAIL = 0.05
@@ -150,7 +151,7 @@ def _pooled(
 ) -> Pool:
     """A pool of sorted values, which come again in *parts* with the batches of each."""
     n, batches = len(finite), len(infinite)
-    ranks = np.unique(np.linspace(0, max(n - 1, 0), min(n, _RANKS)).astype(np.intp))
+    ranks = _ranks(n)
     cells = np.zeros((batches, len(ranks)), dtype=np.int64)
     sums = np.zeros(batches)
     for values, batch in parts:
@@ -158,6 +159,12 @@ def _pooled(
         cells += np.bincount(batch.astype(np.intp) * len(ranks) + cell, minlength=cells.size).reshape(cells.shape)
         sums += np.bincount(batch, values, minlength=batches)
     return Pool(finite, per_second, infinite, ranks, np.cumsum(cells, axis=1), sums / per_second)
+
+
+@lru_cache(maxsize=64)
+def _ranks(n: int) -> NDArray[np.intp]:
+    """The places that are looked at among *n* sorted values."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, _RANKS)).astype(np.intp))
 
 
 def distribution(pooled: Pool, *, intervals: bool, grid: bool) -> Distribution:
@@ -170,12 +177,13 @@ def distribution(pooled: Pool, *, intervals: bool, grid: bool) -> Distribution:
     if n == 0:
         return Distribution()
     drawn = _Resampled(pooled) if intervals else None
+    known = [p for p in _PERCENTILES if drawn and n * min(p, 100 - p) >= 100 * _BEYOND]
+    found = dict(zip(known, drawn.order_statistics(known), strict=True)) if drawn and known else {}
     percentiles = {}
-    for percent in (50, 90, 95, 99):
+    for percent in _PERCENTILES:
         value = pooled.order_statistic(percent)
-        enough = n * min(percent, 100 - percent) >= 100 * _BEYOND
-        found = drawn.order_statistics(percent) if drawn and enough else None
-        percentiles[f"p{percent}"] = _widened(_estimate(value, found), pooled.correlation(value) if drawn else 0.0)
+        estimate = _estimate(value, found.get(percent))
+        percentiles[f"p{percent}"] = _widened(estimate, pooled.correlation(value) if drawn else 0.0)
     mean = float(pooled.finite.mean() / pooled.per_second) if len(pooled.finite) else None
     return Distribution(
         mean=None if mean is None else _estimate(mean, drawn.means() if drawn else None),
@@ -186,8 +194,10 @@ def distribution(pooled: Pool, *, intervals: bool, grid: bool) -> Distribution:
 
 def _grid(pooled: Pool) -> tuple[float, ...]:
     """The 0th to 100th percentile, rounded to the single precision in which they are stored."""
-    grid = np.array([pooled.order_statistic(percent) for percent in range(101)], dtype=np.float32)
-    return tuple(grid.tolist())
+    ranks = np.maximum(1, -(-np.arange(101) * len(pooled) // 100))
+    grid, known = np.full(101, math.inf), ranks <= len(pooled.finite)
+    grid[known] = pooled.finite[ranks[known] - 1] / pooled.per_second
+    return tuple(grid.astype(np.float32).tolist())
 
 
 def _estimate(value: float, resampled: NDArray[np.float64] | None) -> Estimate:
@@ -209,13 +219,25 @@ class _Resampled:
         self._pool = pooled
         self._weights = _weights(len(pooled.infinite))
         self._total = self._weights @ (pooled.counts + pooled.infinite)
-        self._below = self._weights @ pooled.within.astype(np.float64)
 
-    def order_statistics(self, percent: int) -> NDArray[np.float64]:
-        """The percentile of each draw, infinite where it falls on an infinite value."""
-        rank = np.maximum(np.ceil(percent * self._total / 100), 1)
-        found = (self._below < rank[:, None]).sum(axis=1)
-        seen: NDArray[np.float64] = np.append(self._pool.at_ranks, math.inf)[found]
+    def order_statistics(self, percents: Sequence[int]) -> NDArray[np.float64]:
+        """Each percentile of each draw, (percents, draws), infinite where it falls on an infinite value.
+
+        The place of a percentile is the first rank up to which the draw has enough values: by bisection, since of all
+        ranks together the sums of every draw would take most of the time of a summary.
+        """
+        finite = self._pool.finite
+        if len(finite) == len(self._pool) and finite[0] == finite[-1]:
+            return np.full((len(percents), len(self._total)), self._pool.at_ranks[0])
+        wanted = np.maximum(np.ceil(np.outer(percents, self._total) / 100), 1)
+        within = np.ascontiguousarray(self._pool.within.T, dtype=np.float64)
+        low, high = np.zeros(wanted.shape, dtype=np.intp), np.full(wanted.shape, len(within))
+        while (searched := low < high).any():
+            middle = (low + high) // 2
+            values = np.einsum("pdb,db->pd", within[np.minimum(middle, len(within) - 1)], self._weights)
+            low = np.where(searched & (values < wanted), middle + 1, low)
+            high = np.where(searched & (values >= wanted), middle, high)
+        seen: NDArray[np.float64] = np.append(self._pool.at_ranks, math.inf)[low]
         return seen
 
     def means(self) -> NDArray[np.float64] | None:

@@ -57,7 +57,10 @@ class Attainment(Entry, frozen=True, kw_only=True):
 
 
 class Provenance(Entry, frozen=True, kw_only=True):
-    """Where a point comes from: what must be known to believe it or to repeat it."""
+    """Where a point comes from: what must be known to believe it or to repeat it.
+
+    `engine_id` tells apart the simulated engines that estimates come from: two of one id predict the same.
+    """
 
     evidence: Evidence
     hardware_source: HardwareSource
@@ -66,6 +69,7 @@ class Provenance(Entry, frozen=True, kw_only=True):
     calibration_id: str | None = None
     measured_at: str | None = None
     giq_version: str
+    engine_id: str | None = None
 
 
 class Point(Entry, frozen=True, kw_only=True):

@@ -19,11 +19,14 @@ from giq.curve.targets import Target, requests_needed, thresholds
 from giq.curve.throughput import input_counts, input_tokens_in, output_tokens_in
 from giq.curve.window import Window
 from giq.curve.work import work_done
+from giq.documents import replace
 from giq.workload.workload import Load, OpenLoad
 
 _LARGE_SHARE = 0.01
 _UNFINISHED_SHARE = 0.15
 _PER_REQUEST = ("ttft", "ttft_scheduled", "tpot", "ntpot", "latency", "latency_scheduled", "schedule_delay")
+_FROM_SENT = {"ttft_scheduled": "ttft", "latency_scheduled": "latency"}
+"""What is the same where everything is sent when it is scheduled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,11 @@ class _Summary:
         """Every metric over the measured requests."""
         none = np.zeros(self.batches or 1, dtype=np.int64)
         found = {"itl": self.itl()}
+        punctual = np.array_equal(self.requests.scheduled_ns, self.requests.sent_ns)
         for name in _PER_REQUEST:
+            if punctual and name in _FROM_SENT:
+                found[name] = replace(found[_FROM_SENT[name]], quantiles=None)
+                continue
             pooled = pool(getattr(self.latencies, name)[self.chosen], self.labels, none)
             found[name] = distribution(pooled, intervals=self.batches is not None, grid=name in GRID_METRICS)
             del pooled  # before the next one: of a million requests each is megabytes

@@ -20,18 +20,31 @@ def output_tokens_in(requests: Requests, window: Window) -> int:
 
 
 def _received(requests: Requests, window: Window) -> int:
-    chunks = np.where(requests.first_token_ns == NULL, 0, np.diff(requests.gap_offsets) + 1)
-    owner = np.repeat(np.arange(len(requests)), chunks)
-    number = np.arange(len(owner)) - np.repeat(np.cumsum(chunks) - chunks, chunks)
+    came = requests.first_token_ns != NULL
+    chunks = np.where(came, np.diff(requests.gap_offsets) + 1, 0)
     since = np.concatenate([[0], np.cumsum(requests.gaps_ns)])
-    begin = requests.gap_offsets[:-1][owner]
-    times = requests.first_token_ns[owner] + since[begin + number] - since[begin]
+    begin = requests.gap_offsets[:-1]
+    last_ns = requests.first_token_ns + since[requests.gap_offsets[1:]] - since[begin]
+    touched = came & (requests.first_token_ns < window.end_ns) & (last_ns >= window.start_ns)
+    whole = touched & window.holds(requests.first_token_ns) & window.holds(last_ns)
+    # token by token only those of requests that reach over an edge
+    cut = np.flatnonzero(touched & ~whole)
+    owner = np.repeat(cut, chunks[cut])
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(chunks[cut]) - chunks[cut], chunks[cut])
+    times = requests.first_token_ns[owner] + since[begin[owner] + number] - since[begin[owner]]
     tokens = _tokens(requests, chunks, owner, number)
-    return int(tokens[window.holds(times)].sum())
+    return int(tokens[window.holds(times)].sum()) + int(_whole(requests, chunks)[whole].sum())
+
+
+def _whole(requests: Requests, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The tokens in all chunks of each request."""
+    cumulated = np.concatenate([[0], np.cumsum(requests.chunk_tokens, dtype=np.int64)])
+    known = np.diff(requests.chunk_offsets) == chunks
+    return np.where(known, np.diff(cumulated[requests.chunk_offsets]), output_counts(requests))
 
 
 def _tokens(
-    requests: Requests, chunks: NDArray[np.int64], owner: NDArray[np.intp], number: NDArray[np.int64]
+    requests: Requests, chunks: NDArray[np.int64], owner: NDArray[np.int64], number: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """The tokens in each chunk."""
     total = output_counts(requests)

@@ -81,8 +81,10 @@ def observations_of(curves: Iterable[Curve]) -> list[Observation]:
     return found
 
 
-def calibrate(observations: Sequence[Observation], catalog: Catalog, evidence: str, source: str) -> Calibrated:
-    """Fit the calibration of the one engine that *observations* are of.
+def calibrate(
+    observations: Sequence[Observation], catalog: Catalog, evidence: str, source: str, licence: str | None = None
+) -> Calibrated:
+    """Fit the calibration of the one engine that *observations* are of; *licence* is that of the points.
 
     Raises:
         UsageError: the engine cannot be simulated, or none of the points can be.
@@ -108,9 +110,10 @@ def calibrate(observations: Sequence[Observation], catalog: Catalog, evidence: s
         accelerator=spec.accelerator.name,
         tp=spec.tp,
         pp=spec.pp,
-        server_version=spec.server_version,
+        server_version=", ".join(sorted({one.config.main.server_version for one in observations})),
         evidence=evidence,
         source=source,
+        licence=licence,
         points=tuple(_point(subject, found) for subject in subjects),
     )
     return Calibrated(record, _suggestion(subjects, found))

@@ -23,7 +23,10 @@ COLUMNS = (
     "id", "model", "precision", "accelerator", "tp", "engine", "engine_version", "input_len", "output_len",
     "dataset", "load_type", "load_value", "ttft_mean_ms", "tpot_mean_ms", "scored",
 )  # fmt: skip
-"""Those that must be there; others are not read."""
+"""Those that must be there."""
+
+SAID = ("source", "licence", "measured_date")
+"""Those that are read where they are there; others are not."""
 
 TURNS = 10
 """Requests for each slot of a closed loop where the source does not say how many: what InferenceX sends."""
@@ -57,7 +60,11 @@ class Group:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row: its group, its load in numbers, and the observation or the reason why there is none."""
+    """One row: its group, its load in numbers, and the observation or the reason why there is none.
+
+    `source` (what is before a `#` in it: the rest names the row there), `licence` and `measured_date` are as the row
+    says, empty where it does not.
+    """
 
     name: str
     group: Group
@@ -67,6 +74,9 @@ class PublishedRow:
     output_len: float
     observation: Observation | None
     reason: str
+    source: str = ""
+    licence: str = ""
+    measured_date: str = ""
 
 
 class _UnusableError(Exception):
@@ -95,7 +105,7 @@ def read_published(path: Path, catalog: Catalog) -> list[PublishedRow]:
 
 def _rows(reader: csv.DictReader[str], catalog: Catalog) -> Iterator[PublishedRow]:
     for number, cells in enumerate(reader, 1):
-        row = {key: (cells.get(key) or "").strip() for key in COLUMNS}
+        row = {key: (cells.get(key) or "").strip() for key in (*COLUMNS, *SAID)}
         group = Group(
             row["model"],
             row["precision"],
@@ -121,6 +131,9 @@ def _rows(reader: csv.DictReader[str], catalog: Catalog) -> Iterator[PublishedRo
             output_len=_number(row["output_len"], 0.0),
             observation=found,
             reason=reason,
+            source=row["source"].partition("#")[0],
+            licence=row["licence"],
+            measured_date=row["measured_date"],
         )
 
 

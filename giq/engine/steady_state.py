@@ -59,18 +59,32 @@ class SteadyState:
             most_prompts_rps=_prompts_rps(spec, float(fresh.mean()), pairs) if split else math.inf,
         )
 
-    def rate_rps(self, running: int) -> float:
-        """Requests completed a second with so many running."""
+    def step(self, running: int) -> Work:
+        """What a step of one core computes with so many running on all of them."""
         on_one = running / self.cores
-        started = self.gain * on_one / self.output_mean
-        work = Work(
+        started = self._started(running)
+        return Work(
             tokens=round(on_one * self.width + started * self.input_mean),
             sequences=max(1, round(on_one * self.width)),
             full_tokens=round(on_one * self.context_mean),
             local_tokens=0,
             full_pairs=round(started * self.pairs_mean),
         )
-        return min(self.most_prompts_rps, self.cores * started / self.times.seconds(work))
+
+    def rate_rps(self, running: int) -> float:
+        """Requests completed a second with so many running."""
+        completed = self.cores * self._started(running) / self.times.seconds(self.step(running))
+        return min(self.most_prompts_rps, completed)
+
+    def prompt_share(self, running: int) -> float:
+        """The share of a step's time that goes into prompts, with so many running."""
+        step, on_one = self.step(running), round(running / self.cores * self.width)
+        without = step._replace(tokens=on_one, full_pairs=0)
+        return 1.0 - self.times.seconds(without) / self.times.seconds(step)
+
+    def _started(self, running: int) -> float:
+        """Requests that one core takes up in a step."""
+        return self.gain * running / self.cores / self.output_mean
 
     @property
     def highest_rps(self) -> float:

@@ -12,12 +12,12 @@ from giq.curve.intervals import distribution, pool
 from giq.curve.latencies import latencies
 from giq.curve.point import STATISTICS, Distribution, Estimate, Point
 from giq.curve.saturation import past_saturation
-from giq.curve.window import choose_window
+from giq.curve.window import Window
 from giq.documents import replace
 from giq.engine.calibration import interval_with
 from giq.engine.simulation import Simulation
 from giq.units import NS_PER_S
-from giq.workload.workload import Arrival, Load, OpenLoad
+from giq.workload.workload import Load, OpenLoad
 
 METRICS = ("ttft", "ttft_scheduled", "itl", "tpot", "ntpot", "latency", "latency_scheduled")
 
@@ -26,16 +26,16 @@ _MOST_GAPS = 20_000  # of one variant's gaps, evenly drawn: its percentiles are 
 
 @dataclass(frozen=True)
 class Variant:
-    """What one variant of the engine did under a load: latencies without intervals, and how in-flight grew."""
+    """What one variant of the engine did under a load: latencies without intervals, how in-flight grew, and work."""
 
     latencies: dict[str, Distribution]
     slope: float | None
+    work_rps: float | None = None
 
     @classmethod
-    def of(cls, run: Simulation, load: Load, arrival: Arrival) -> Variant:
+    def of(cls, run: Simulation, load: Load, window: Window) -> Variant:
         """The variant's statistics over its own window."""
         requests = run.requests
-        window = choose_window(requests, load, arrival)
         chosen = window.holds(window.times(requests))
         of_requests = latencies(requests)
         found = {name: _distribution(getattr(of_requests, name)[chosen]) for name in METRICS if name != "itl"}
@@ -53,22 +53,24 @@ def widened(point: Point, variants: Sequence[Variant], ttft_sigma: float = 0.0) 
 
     That of TTFT reaches farther by an error of its own, *ttft_sigma* in the logarithm.
 
-    Past saturation the growth of in-flight, from which the saturation point's interval is made, does so too; it
-    stays above 0, since what is past saturation for the engine as predicted is said to be.
+    Past saturation the growth of in-flight and the work done, from which the saturation point's interval is made, do
+    so too; growth stays above 0, since what is past saturation for the engine as predicted is said to be.
     """
     changed: dict[str, Distribution | Estimate] = {
         name: _widened(point.metric(name), [variant.latencies[name] for variant in variants]) for name in METRICS
     }
     for name in ("ttft", "ttft_scheduled"):
-        found = changed[name]
-        assert isinstance(found, Distribution)  # noqa: S101 - narrows the type
-        changed[name] = _farther(found, ttft_sigma)
+        first = changed[name]
+        assert isinstance(first, Distribution)  # noqa: S101 - narrows the type
+        changed[name] = _farther(first, ttft_sigma)
     if past_saturation(point) and point.in_flight_slope is not None:
-        slope = point.in_flight_slope
-        others = [variant.slope for variant in variants if variant.slope is not None]
-        ends = [slope.value if slope.lo is None else slope.lo, slope.value if slope.hi is None else slope.hi]
-        lowest = max(min([*ends, *others]), 1e-6 * slope.value)
-        changed["in_flight_slope"] = Estimate(value=slope.value, lo=lowest, hi=max([*ends, *others]))
+        slopes = [variant.slope for variant in variants if variant.slope is not None]
+        found = _reaching(point.in_flight_slope, slopes)
+        least = 1e-6 * found.value
+        changed["in_flight_slope"] = Estimate(value=found.value, lo=max(found.lo or least, least), hi=found.hi)
+    if past_saturation(point) and point.work_rps is not None:
+        work = [variant.work_rps for variant in variants if variant.work_rps is not None]
+        changed["work_rps"] = _reaching(point.work_rps, work)
     return replace(point, **changed)
 
 
@@ -76,15 +78,16 @@ def _widened(found: Distribution, others: Sequence[Distribution]) -> Distributio
     reaching: dict[str, Estimate | None] = {}
     for statistic in STATISTICS:
         estimate = found.at(statistic)
-        if estimate is None:
-            continue
-        ends = [estimate.value, estimate.lo, estimate.hi]
-        for other in others:
-            there = other.at(statistic)
-            ends.append(None if there is None else there.value)
-        known = [end for end in ends if end is not None]
-        reaching[statistic] = Estimate(value=estimate.value, lo=min(known), hi=max(known))
+        if estimate is not None:
+            there = [other.at(statistic) for other in others]
+            reaching[statistic] = _reaching(estimate, [other.value for other in there if other is not None])
     return replace(found, **reaching)
+
+
+def _reaching(estimate: Estimate, others: Sequence[float]) -> Estimate:
+    """*estimate* with an interval that holds *others* too."""
+    known = [end for end in (estimate.value, estimate.lo, estimate.hi, *others) if end is not None]
+    return Estimate(value=estimate.value, lo=min(known), hi=max(known))
 
 
 def _farther(found: Distribution, sigma: float) -> Distribution:

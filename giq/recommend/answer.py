@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from giq.catalog.catalog import Catalog
@@ -21,11 +21,12 @@ def answer(
     catalog: Catalog,
     progress: Progress | None = None,
     processes: int = 1,
+    made: Iterable[Curve] = (),
 ) -> Recommendation:
     """Rank every unit of the catalog for *requirement*: by its *stored* curve, else by an estimate.
 
     No estimates are made where the requirement refuses them. A model outside the catalog is ranked by its
-    stored curves alone. *processes* as in `estimate_curves`.
+    stored curves alone. *processes* and *made* as in `estimate_curves`.
 
     Raises:
         UnknownNameError: an accelerator is not in the catalog.
@@ -34,7 +35,8 @@ def answer(
     considered = _considered(requirement, catalog)
     wanted = unmeasured(considered.accepted, stored, requirement, catalog)
     refuses = requirement.evidence_floor not in (None, "estimated")
-    estimated, impossible = estimate_curves(() if refuses else wanted, requirement, catalog, progress, processes)
+    asked = () if refuses else wanted
+    estimated, impossible = estimate_curves(asked, requirement, catalog, progress, processes, made)
     notes = list(considered.notes)
     if refuses and wanted:
         notes.append(f"{len(wanted)} units without {requirement.evidence_floor} curves are left out, as asked")

@@ -95,7 +95,7 @@ def serving_configuration(
     so the same unit keeps its identity in every region. A context beyond CONTEXT_FLOOR is cut to what the
     workload can need, since vLLM does not start when one request of full length would not fit its KV cache.
     """
-    count = 1 if shape is None else shape.accelerators
+    count, hosts = (1, 1) if shape is None else (shape.accelerators, shape.hosts)
     component = Component(
         model=model.name,
         precision=_precision(model, requirement.precision),
@@ -103,8 +103,9 @@ def serving_configuration(
         server_version=version.version,
         accelerator=accelerator.name,
         accelerators_per_host=count,
+        hosts=hosts,
         topology=None if shape is None else shape.topology,
-        tp=count,
+        tp=count * hosts,
         engine_args=_engine_args(model, requirement.workload),
     )
     return ServingConfiguration(components=(component,))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from giq.catalog.catalog import Catalog
 from giq.catalog.configuration import ServingConfiguration
 from giq.curve.curve import Curve
+from giq.curve.targets import requests_needed
 from giq.documents import replace
 from giq.errors import UsageError
 from giq.recommend.candidates import Candidate
@@ -27,6 +29,9 @@ SEED = 0
 """Estimates are asked with one seed, so that two recommendations from the same facts are equal."""
 
 Progress = Callable[[int, int], None]
+
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
 
 
 def unmeasured(
@@ -48,36 +53,63 @@ def estimate_curves(
     catalog: Catalog,
     progress: Progress | None = None,
     processes: int = 1,
+    made: Iterable[Curve] = (),
 ) -> tuple[list[Curve], list[Rejection]]:
     """The predicted curve of each candidate in their order, and those that cannot run, with the engine's reason.
 
-    *progress* is told how many of how many are done. With several *processes* new interpreters are started
-    (so the caller's main module must be importable); the result is the same.
+    A curve that was *made* before is taken where it answers: of the same unit under the same workload, by an engine of
+    the same numbers, with enough requests for the targets' percentiles, and where no share of requests that meet all
+    targets is asked for, which such curves do not tell. *progress* is told how many of how many others are done. With
+    several *processes* new interpreters are started (so the caller's main module must be importable); the result is
+    the same.
     """
     from giq.engine.calibrations import kept_calibrations  # only here is the engine needed
 
     kept = kept_calibrations()
-    specs: list[EngineSpec] = []
-    rejected: list[Rejection] = []
-    for candidate in candidates:
-        spec = _spec(candidate.config, catalog, kept)
-        if isinstance(spec, str):
-            rejected.append(_impossible(candidate.config, spec))
-        else:
-            specs.append(spec)
-    curves: list[Curve] = []
+    engines = [(candidate.config, engine_of(candidate.config, catalog, kept)) for candidate in candidates]
+    rejected = [_impossible(config, spec) for config, spec in engines if isinstance(spec, str)]
+    specs = [spec for _, spec in engines if not isinstance(spec, str)]
+    found = _found(specs, made, requirement)
+    missing = [spec for spec in specs if spec.config.config_id not in found]
     predict = partial(_predicted, requirement=requirement)
-    for done, (spec, found) in enumerate(zip(specs, _map(predict, specs, processes), strict=True), 1):
-        if isinstance(found, str):
-            rejected.append(_impossible(spec.config, found))
-        else:  # with the caller's own configuration: a copy from another process prints its defaults too
-            curves.append(Curve(spec.config, requirement.workload, found.points))
+    for done, (spec, curve) in enumerate(zip(missing, in_processes(predict, missing, processes), strict=True), 1):
+        found[spec.config.config_id] = curve
         if progress is not None:
-            progress(done, len(specs))
+            progress(done, len(missing))
+    curves: list[Curve] = []
+    for spec in specs:
+        result = found[spec.config.config_id]
+        if isinstance(result, str):
+            rejected.append(_impossible(spec.config, result))
+        else:  # with the caller's own configuration: a copy from elsewhere prints its defaults too
+            curves.append(Curve(spec.config, requirement.workload, result.points))
     return curves, rejected
 
 
-def _spec(config: ServingConfiguration, catalog: Catalog, kept: Sequence[Kept]) -> EngineSpec | str:
+def _found(specs: Iterable[EngineSpec], made: Iterable[Curve], requirement: Requirement) -> dict[str, Curve | str]:
+    """By unit, the curves *made* before that answer *requirement* for one of *specs*."""
+    from giq.engine.engine_id import engine_id
+
+    known = _answering(made, requirement)
+    pairs = ((spec.config.config_id, known.get((spec.config.config_id, engine_id(spec)))) for spec in specs)
+    return {unit: curve for unit, curve in pairs if curve is not None}
+
+
+def _answering(made: Iterable[Curve], requirement: Requirement) -> dict[tuple[str, str], Curve]:
+    """Those of the curves *made* before that can answer *requirement*, by unit and engine."""
+    if requirement.attainment is not None:
+        return {}
+    needed = requests_needed(requirement.targets)
+    return {
+        (curve.config.config_id, engine): curve
+        for curve in made
+        if (engine := curve.points[0].provenance.engine_id) is not None
+        and requirement.asks_for(curve.workload)
+        and all(point.n_requests >= needed for point in curve.points)
+    }
+
+
+def engine_of(config: ServingConfiguration, catalog: Catalog, kept: Sequence[Kept]) -> EngineSpec | str:
     """The engine of *config*, or why it cannot run (the model does not fit) or is not modelled.
 
     Where the KV cache holds less than one request of the model's whole context, the configuration says so: vLLM
@@ -119,21 +151,25 @@ def _impossible(config: ServingConfiguration, reason: str) -> Rejection:
     )
 
 
-def _map(
-    predict: Callable[[EngineSpec], Curve | str], specs: Sequence[EngineSpec], processes: int
-) -> Iterator[Curve | str]:
-    if min(processes, len(specs)) <= 1:
-        yield from map(predict, specs)
+def in_processes(work: Callable[[Asked], Made], items: Sequence[Asked], processes: int) -> Iterator[Made]:
+    """What *work* makes of each of *items*, in their order, by so many new interpreters (1: by this one)."""
+    workers = min(processes, len(items))
+    if workers <= 1:
+        yield from map(work, items)
         return
     spawning = multiprocessing.get_context("spawn")
-    workers = min(processes, len(specs))
-    with ProcessPoolExecutor(workers, mp_context=spawning, initializer=_leave_interrupts_to_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawning, initializer=_begin_work) as pool:
         try:
-            yield from pool.map(predict, specs)
+            yield from pool.map(work, items)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone says what happens then."""
+def _begin_work() -> None:
+    """In a new interpreter that only predicts.
+
+    Ctrl-C reaches every process of a terminal; the parent alone says what happens then. And a simulation makes many
+    small objects that hang together in no circle: looking for circles is left for later.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(200_000, 50, 50)

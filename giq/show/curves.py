@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from giq.curve.curve import Curve
 from giq.profiling.recomputation import Recomputed
 from giq.recommend.requirement import workload_words
 from giq.show.table import Column, Table
+from giq.store.shipped_summary import ShippedModel
 from giq.units import format_rate
 
 
@@ -71,6 +73,24 @@ def _row(curve: Curve) -> dict[str, Any]:
         "source": " / ".join(sorted({point.provenance.source for point in curve.points})),
         "measured_at": max((p.provenance.measured_at for p in curve.points if p.provenance.measured_at), default=None),
     }
+
+
+def shipped_table(models: Sequence[ShippedModel]) -> Table:
+    """One row per model and evidence of what ships."""
+    columns = (
+        Column("model", "Model"),
+        Column("evidence", "Evidence"),
+        Column("curves", "Curves", right=True),
+        Column("precisions", "Precisions"),
+        Column("accelerators", "Accelerators", _count, right=True),
+        Column("units", "Units", right=True),
+        Column("use_cases", "Use cases", _count, right=True),
+    )
+    return Table("What ships", columns, [dataclasses.asdict(one) for one in models])
+
+
+def _count(names: Sequence[str]) -> str:
+    return str(len(names))
 
 
 def recomputed_table(rows: Sequence[Recomputed]) -> Table:

@@ -1,13 +1,14 @@
-"""What is at hand: the curves that ship, those the user imported, and those of the user's runs."""
+"""What is at hand: measured curves that ship, imported ones and those of the user's runs; and, asked for, estimates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from giq.catalog.shipped import shipped, user_home
 from giq.curve.curve import Curve
 from giq.errors import DataError, UnknownNameError, UsageError
+from giq.store.compact import estimates_file
 from giq.store.database import OnDamage, file_of, read_curves, write_points
 from giq.store.run import FOLDER_PREFIX
 from giq.store.run_manifest import FILE_NAME
@@ -21,16 +22,36 @@ def imports_folder(home: Path | None = None) -> Path:
 
 
 def curves_at_hand(results_dir: Path, on_damage: OnDamage | None = None) -> list[Curve]:
-    """The curves that ship, the imported ones, and those of the runs in *results_dir*, in this order."""
-    folders = [folder for folder in (shipped("benchmarks"), imports_folder(), results_dir) if folder.is_dir()]
-    return [curve for folder in folders for curve in read_curves(folder, on_damage)]
+    """The measured curves that ship, the imported ones, and those of the runs in *results_dir*, in this order."""
+    places = (shipped("benchmarks") / "points", imports_folder(), results_dir)
+    return [curve for folder in places if folder.is_dir() for curve in read_curves(folder, on_damage)]
+
+
+def shipped_published() -> list[Curve]:
+    """The published points that ship, as curves.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    file = shipped("benchmarks") / "published.parquet"
+    return read_curves(file) if file.is_file() else []
+
+
+def shipped_estimates(model: str, only: Mapping[str, str] | None = None) -> list[Curve]:
+    """The estimates of *model* that ship, with *only* as in `read_curves`; of a model outside the catalog none.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    file = estimates_file(shipped("benchmarks"), model)
+    return read_curves(file, only=only) if file.is_file() else []
 
 
 def named_curves(words: Sequence[str], results_dir: Path, on_damage: OnDamage | None = None) -> list[Curve]:
     """The curves that *words* name, in their order; without words all at hand.
 
     A word is a run, a folder or file of points, a URI, or the beginning of a curve's id; an id may be followed by
-    what its curve rests on, like `1a2b3c4d:measured`.
+    what its curve rests on, like `1a2b3c4d:measured`. What is not at hand is looked for among all that ships.
 
     Raises:
         DataError: a place holds nothing that can be read.
@@ -62,12 +83,19 @@ def _with_id(word: str, known: Sequence[Curve]) -> list[Curve]:
         for curve in known
         if curve.curve_id.startswith(begin) and curve.points and evidence in ("", curve.evidence)
     ]
+    found = found or [curve for curve in _shipped_with_id(begin) if evidence in ("", curve.evidence)]
     if not found:
         raise UnknownNameError("curve", word, (curve.curve_id for curve in known))
     ids = sorted({curve.curve_id for curve in found})
     if len(ids) > 1:
         raise UsageError(f"{word!r} begins several curves' ids", hint=f"They are: {', '.join(ids)}.")
     return found
+
+
+def _shipped_with_id(begin: str) -> list[Curve]:
+    """The published and estimated curves that ship whose id begins so."""
+    places = [shipped("benchmarks") / "published.parquet", shipped("benchmarks") / "estimates"]
+    return [curve for place in places if place.exists() for curve in read_curves(place, only={"curve_id": begin})]
 
 
 def runs_of(words: Sequence[str], results_dir: Path) -> list[Path]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def curves(*which: str | Path, results_dir: str | Path = DEFAULT_RESULTS) -> list[Curve]:
-    """The curves that *which* names, without it all at hand: those that ship, the imported ones, and your runs.
+    """The curves that *which* names, without it all at hand: measured ones that ship, imported ones, and your runs.
 
     Each of *which* is a run's folder, a folder or file of points, a URI that pyarrow opens, or (the beginning of) a
     curve's id, followed by `:measured`, `:published` or `:estimated` where one is meant.

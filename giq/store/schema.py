@@ -67,7 +67,7 @@ _POINTS: tuple[tuple[str, Any], ...] = (
     ("curve_id config_id workload_id", pa.string()),
     ("id_version", pa.int32()),
     ("run_id? point_id", pa.string()),
-    ("evidence hardware_source source licence? calibration_id? measured_at? giq_version", pa.string()),
+    ("evidence hardware_source source licence? calibration_id? measured_at? giq_version engine_id?", pa.string()),
     ("model precision server server_version accelerator", pa.string()),
     ("accelerators_total", pa.int32()),
     ("machine_type? topology?", pa.string()),

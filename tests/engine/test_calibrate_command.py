@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from giq.documents import read
 from giq.engine.calibrating import observations_of
+from giq.engine.calibrations import CalibrationRecord
 from giq.errors import DataError
 from tests.engine.test_scoring import loads, table
 
@@ -39,6 +41,20 @@ def test_predictions_rest_on_what_was_calibrated(tmp_path: Path) -> None:
     predicted = giq(tmp_path, "predict", *asked)
     assert predicted.returncode == 0, predicted.stderr
     assert identifier in predicted.stderr
+
+
+def test_a_calibration_says_where_its_points_are_from(tmp_path: Path) -> None:
+    """In the folder asked for, with the rows' own source, licence and server versions, and not the file's name."""
+    path = table(tmp_path / "points.csv", *loads(1, 4, 16))
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([rows[0] + ",source,licence", *(f"{row},a/paper#row 7,Apache-2.0" for row in rows[1:])]))
+    made = giq(tmp_path, "calibrate", str(path), "--to", str(tmp_path / "mine"))
+    assert made.returncode == 0, made.stderr
+    (file,) = (tmp_path / "mine" / "calibrations").iterdir()
+    kept = read(file, CalibrationRecord)
+    assert (kept.source, kept.licence, kept.evidence) == ("a/paper", "Apache-2.0", "published")
+    assert kept.server_version == "unknown"
+    assert not (tmp_path / "profiles").exists()
 
 
 def test_what_was_never_measured_calibrates_nothing() -> None:

@@ -21,8 +21,7 @@ from giq.engine.prediction import predict_curve
 from giq.engine.simulation import simulate
 from giq.engine.spec import EngineSpec
 from giq.errors import UsageError
-from giq.recommend.candidates import candidate_configurations
-from giq.recommend.requirement import Requirement
+from giq.recommend.catalog_curves import Part, units
 from giq.workload.schedule import make_schedule
 from giq.workload.shared_prefix import SharedPrefix
 from giq.workload.workload import ClosedLoad, Stop, Workload
@@ -65,46 +64,19 @@ def speeds() -> None:
         print(f"{name:32s} {requests_a_second(*made()):9,.0f} simulated requests/s", flush=True)
 
 
-def curve(asked: tuple[ServingConfiguration, Workload]) -> float | None:
+def curve(asked: tuple[EngineSpec, Workload]) -> float | None:
     """Seconds that one curve takes; None where it cannot run."""
     began = time.monotonic()
     try:
-        predict_curve(EngineSpec.of(asked[0], load_catalog()), asked[1])
+        predict_curve(*asked)
     except UsageError:
         return None
     return time.monotonic() - began
 
 
-def units() -> list[tuple[ServingConfiguration, Workload]]:
-    """Every unit of the catalog, slices of several hosts too, under every use case."""
-    catalog = load_catalog()
-    found = []
-    for model in catalog.models:
-        for use_case in catalog.use_cases:
-            workload = Workload(
-                use_case=use_case.name, input_tokens=use_case.input_tokens, output_tokens=use_case.output_tokens
-            )
-            asked = Requirement(model=model.name, workload=workload)
-            found += [(item.config, workload) for item in candidate_configurations(asked, catalog).accepted]
-            for accelerator in catalog.accelerators:
-                for shape in accelerator.shapes:
-                    if shape.hosts > 1:
-                        part = Component(
-                            model=model.name,
-                            accelerator=accelerator.name,
-                            accelerators_per_host=shape.accelerators,
-                            hosts=shape.hosts,
-                            topology=shape.topology,
-                            tp=shape.accelerators * shape.hosts,
-                            server="vllm",
-                        )
-                        found.append((ServingConfiguration(components=(part,)), workload))
-    return found
-
-
 def catalog_time() -> None:
     """Print how long the whole catalog takes, and the slowest curve."""
-    asked = units()
+    asked = units(Part(), load_catalog())
     began = time.monotonic()
     taken: list[float] = []
     with ProcessPoolExecutor(PROCESSES) as pool:

@@ -54,6 +54,27 @@ def test_curves_in_order_and_reasons(shipped: Catalog) -> None:
     assert [encode_json(curve.config) for curve in again] == [encode_json(curve.config) for curve in curves]
 
 
+def test_what_was_made_before_is_taken_where_it_answers(shipped: Catalog) -> None:
+    """A curve of the same engine is not predicted again; one of other numbers, or that tells too little, is."""
+    requirement = _asked(accelerators=("nvidia-gh200",))
+    candidates = candidate_configurations(requirement, shipped).accepted
+    (made,), _ = estimate_curves(candidates, requirement, shipped)
+    changed = [replace(point, provenance=replace(point.provenance, engine_id="another")) for point in made.points]
+    other = Curve(made.config, made.workload, tuple(changed))
+
+    def predicted(asked: Requirement, *known: Curve) -> int:
+        told: list[int] = []
+        (found,), _ = estimate_curves(candidates, asked, shipped, lambda done, of: told.append(of), made=known)
+        assert asked is not requirement or found == made
+        return len(told)
+
+    assert predicted(requirement, made) == 0
+    assert predicted(requirement, other) == 1
+    assert predicted(requirement) == 1
+    assert predicted(_asked(accelerators=("nvidia-gh200",), attainment=0.9), made) == 1
+    assert predicted(_asked(accelerators=("nvidia-gh200",), targets=(Target("ttft", 1.0, "p99"),)), made) == 1
+
+
 def test_too_long_for_the_context(shipped: Catalog) -> None:
     """A reason that the engine finds only while it predicts is a rejection too."""
     requirement = _asked(workload=replace(SHORT, input_tokens=Lengths(mean=50_000)))

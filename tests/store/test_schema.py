@@ -26,7 +26,7 @@ WORDS_OF_SERVER = """
 WORDS_OF_POINTS = """
     schema_version int32; curve_id string; config_id string; workload_id string; id_version int32; run_id string?;
     point_id string; evidence string; hardware_source string; source string; licence string?;
-    calibration_id string?; measured_at string?; giq_version string; model string; precision string;
+    calibration_id string?; measured_at string?; giq_version string; engine_id string?; model string; precision string;
     server string; server_version string; accelerator string; accelerators_total int32; machine_type string?;
     topology string?; hosts int32; tp int32; pp int32; dp int32; ep int32; units_measured int32; config string;
     workload string; use_case string?; input_tokens_mean double; output_tokens_mean double;
