@@ -15,6 +15,8 @@ _FAR, _SAME, _RISE = 0.12, 2.0, 1.0
 _DRAWS = 300
 _TAIL = 0.05
 _BENT = 0.2
+_SHARED = 0.01
+"""As a logarithm of the load: the error that all points have in common, which no number of them takes away."""
 _USUAL_SLOPE, _LEAST_SLOPE, _FARTHEST, _WIDE = 1.0, 0.25, 0.5, 0.2
 _Z90 = 1.645
 
@@ -60,7 +62,8 @@ def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Cro
     distance = float(np.abs(x - value).min())
     known = _Z90 * _least_error(x, y, error, value)
     low, high = min(value - known, float(found[cut])), max(value + known, float(found[-1 - cut]))
-    lo, hi = low - _BENT * distance, high + _BENT * distance
+    below, above = (math.hypot(_Z90 * _SHARED, end - value) + _BENT * distance for end in (low, high))
+    lo, hi = value - below, value + above
     return Crossing(math.exp(value), math.exp(lo), math.exp(hi), side < 0, side > 0, slope, distance)
 
 

@@ -29,6 +29,8 @@ _UNSTEADY = 2.0
 _OPTIMISM = 1.5
 """By how much a point's own interval understates how far it is off: it knows nothing of its slow start. Set on the
 cases 0 to 57 of tests/truth."""
+_STOPPED = 1.25
+"""By how much the error of the long run is understated: a search stops where intervals happen to be narrow."""
 _FULLEST = 0.98
 _Z90 = 1.645
 _OVERLOADED = {"NOT_STEADY", "ERRORS", "TOO_FEW"}
@@ -84,7 +86,7 @@ def told_of(point: Point, target: Target) -> Estimate | None:
 def _long_error(known: Estimate) -> float:
     """The standard error of the logarithm of a percentile in the long run."""
     assert known.lo is not None and known.hi is not None  # noqa: S101, PT018 - always told with an interval
-    return max(math.log(known.hi / known.lo) / (2 * _Z90), _LEAST_ERROR)
+    return _STOPPED * max(math.log(known.hi / known.lo) / (2 * _Z90), _LEAST_ERROR)
 
 
 def _crossing(
