@@ -90,9 +90,10 @@ class _Limit:
 def capacity(curve: Curve, targets: Sequence[Target], attainment: float | None = None) -> Capacity:
     """The capacity of *curve* at all *targets*; with *attainment* also that share of requests must meet them jointly.
 
-    Of open-loop points of runs: each target's percentile over the rates (corrected for what chance offered,
-    `realised_rates`) is made the least-squares curve that never falls, and read off where it crosses the limit; points
-    near each other are pooled, and the interval is that of the curves which their own intervals allow (`crossing`).
+    Of open-loop points of runs: each target's percentile over the rates (as expected in the long run, else corrected
+    for what chance offered, `realised_rates`) is made the least-squares curve that never falls, and read off where it
+    crosses the limit; points near each other are pooled, and the interval is that of the curves which their own
+    intervals allow (`crossing`).
 
     Otherwise the percentile over the rates of the `load_axis` is made monotone by its running maximum, so that every
     lower rate meets the target too, and interpolated linearly between the last rate that meets it and the first that

@@ -14,7 +14,7 @@ from giq.curve.latencies import latencies
 from giq.curve.point import Estimate
 from giq.curve.requests import NULL, Requests
 from giq.curve.targets import Target, requests_needed
-from giq.curve.window import Window, choose_window
+from giq.curve.window import Window, begun_warm, choose_window
 from giq.curve.work import work_done
 from giq.documents import Entry
 from giq.units import NS_PER_S
@@ -29,9 +29,10 @@ _FILLED = 6.0
 LEAST_REQUESTS = 10
 """Answers before which nothing is judged."""
 
-_FEWEST_TURNS, _MOST_TURNS = 2.0, 4.0
+_FEWEST_TURNS, _MOST_TURNS = 2.0, 5.0
 _BEHIND_SHARE = 0.05
 _SURE = 3.0
+_SERVED = 0.95
 _Z90 = 1.645
 
 
@@ -89,11 +90,11 @@ def _closed(requests: Requests, now_ns: int, load: ClosedLoad, goal: Goal) -> En
     if len(ends) >= max(_MOST_TURNS * load.concurrency, goal.least_requests):
         return Ended("every slot was used often enough")
     start = int(ends[load.concurrency - 1])
-    window = Window(start, now_ns, True, "so far", "sent")
     lived = float(np.median(requests.end_ns - requests.sent_ns))
     if now_ns - start < lived or now_ns - begun < 2 * lived:
         return None
-    done = None if goal.mean_lengths is None else work_done(requests, window, goal.mean_lengths)
+    known = Window(start, _known_until(requests, now_ns), True, "so far", "sent")
+    done = None if goal.mean_lengths is None else work_done(requests, known, goal.mean_lengths)
     if done is not None and done.rate.hi is not None:
         half = (done.rate.hi - done.rate.value) / done.rate.value if done.rate.value > 0 else math.inf
     else:
@@ -101,11 +102,22 @@ def _closed(requests: Requests, now_ns: int, load: ClosedLoad, goal: Goal) -> En
     return Ended(f"the throughput is known to {half:.1%}") if half <= goal.precision else None
 
 
+def _known_until(requests: Requests, now_ns: int) -> int:
+    """Up to when the tokens that the server made are known: those of requests that have not ended are not told yet."""
+    made = (requests.first_token_ns != NULL) & (requests.last_token_ns != NULL)
+    served = (requests.last_token_ns - requests.first_token_ns)[made]
+    return now_ns - round(float(np.quantile(served, _SERVED))) if len(served) else now_ns
+
+
 def _open(requests: Requests, sent: int, now_ns: int, load: OpenLoad, goal: Goal) -> Ended | None:
     begun = int(requests.scheduled_ns.min())
     span, lives = now_ns - begun, requests.end_ns - requests.scheduled_ns
     early = np.argsort(requests.scheduled_ns, kind="stable")[: max(goal.least_requests, len(requests) // 5)]
-    filled = span > _FILLED * float(np.median(lives[early]))  # later ones may have waited in a backlog
+    if begun_warm(requests):  # those that were begun half-way tell no whole life
+        early = early[requests.scheduled_ns[early] > begun]
+    filled = len(early) > 0 and span > _FILLED * float(
+        np.median(lives[early])
+    )  # later ones may have waited in a backlog
     if filled and (over := _overloaded(sent, requests, begun, now_ns, load)) is not None:
         return over
     if span < goal.lifetimes * float(np.quantile(lives, 0.9)) or len(requests) < requests_needed(goal.targets):

@@ -15,14 +15,13 @@ from giq.curve.monotone import Crossing
 from giq.curve.point import Point
 from giq.curve.realised import mean_lengths, prompt_share
 from giq.curve.saturation import Saturation, backlogged, past_saturation, saturation
-from giq.curve.target_crossing import ENOUGH, QUEUE_REQUESTS, least_value
 from giq.curve.targets import Target, requests_needed
 from giq.documents import Entry
 from giq.units import format_span
 from giq.workload.warm_start import WarmStart
 from giq.workload.workload import ClosedLoad, Load, OpenLoad, Stop, Workload
 
-RUNG_FACTOR = 8
+RUNG_FACTOR = 4
 """From one rung of concurrency to the next; near the plateau 2."""
 LONGEST_S, SHORTEST_S = 1800.0, 4.0
 BETWEEN_S = 1.0
@@ -35,13 +34,18 @@ _FIRST_SHARE, _RUNG_SHARE, _TIGHT_PROBES = 0.15, 0.35, 4
 _HOPED, _RUNG_HOPED, _HOPED_FIRST = 2.0, 8.0, 20.0
 """A larger rung completes up to so many times more than the last, or than the first (with a budget, without)."""
 _RUNG_LIVES, _TIGHT_LIVES = 3.0, 4.0
+_RUNG_PRECISIONS = (0.4, 0.1, 0.04)
+"""Of the first rung, the second, and those that may be the plateau."""
 _SHORT, _WORTH = 30, 2.0
 _FEWEST_BEGUN = 4
 _DRAIN, _TIGHT_DRAIN, _SPARE = 2.0, 1.0, 1.7
 _USUAL_SLOPE = 1.0
 _SMALLEST_SLOPE, _LARGEST_SLOPE = 0.25, 25.0
-_SETTLING, _FEWEST_LIVES, _MOST_LIVES = 3.0, 5.0, 15.0
-_Z90 = 1.645
+_NEAR_PRECISION, _FAR_PRECISION = 0.15, 0.25
+"""What is asked of a percentile as measured, as a share of the rate; without its chance it is known much better."""
+_NEAR_LIVES, _FAR_LIVES = 7.0, 5.0
+_ENOUGH_S, _ENOUGH_LIVES = 60.0, 15.0
+"""An open load is held no longer than the longer of these, unless its percentile asks for more requests."""
 
 
 class SearchPlan(Entry, frozen=True, kw_only=True):
@@ -127,7 +131,7 @@ class Holding:
     def probe(self, load: Load, bracket: Bracket | None = None) -> Probe | Finished:
         """*load* with its goal, if enough of the budget is left for it and its drain."""
         tight = self.tight
-        life_s = self.lifetime(load.rate_rps if tight and isinstance(load, OpenLoad) else math.inf)
+        life_s = self.lifetime(load.rate_rps if isinstance(load, OpenLoad) else math.inf)
         if isinstance(load, ClosedLoad):
             drain_s = self.rung_s(load.concurrency) / _RUNG_LIVES if self.rungs else 0.0
             least_s, share = max(SHORTEST_S, 2 * drain_s), _RUNG_SHARE if self.rungs else _FIRST_SHARE
@@ -137,7 +141,8 @@ class Holding:
             least_s = max(SHORTEST_S, 2 * life_s + needed / load.rate_rps)
             share = 1 / self.probes_left(_WORTH * least_s + drain_s)
         room_s = self.left_s - drain_s - BETWEEN_S
-        longest_s = min(LONGEST_S, max(share * self.left_s - drain_s - BETWEEN_S, least_s) if tight else room_s)
+        most_s = LONGEST_S if isinstance(load, ClosedLoad) else max(_ENOUGH_S, _ENOUGH_LIVES * life_s, least_s)
+        longest_s = min(most_s, max(share * self.left_s - drain_s - BETWEEN_S, least_s) if tight else room_s)
         if longest_s > room_s or room_s < least_s:
             spent = format_span(self.plan.budget_s - max(self.left_s, 0.0))
             return Finished(f"the budget is spent: {spent} of {format_span(self.plan.budget_s)}")
@@ -202,35 +207,13 @@ class Holding:
         """What *load* is held for."""
         means = mean_lengths(self.plan.workload)
         if isinstance(load, ClosedLoad):
-            fine = load.concurrency > RUNG_FACTOR
-            rough = 0.05 if self.rungs else 0.4
-            return Goal(precision=rough if self.tight else 0.02 if fine else 0.08, mean_lengths=means)
+            return Goal(precision=_RUNG_PRECISIONS[min(len(self.rungs), 2)], mean_lengths=means)
         slope = bracket.found.slope if bracket is not None and bracket.found.slope is not None else _USUAL_SLOPE
         slope = min(max(slope, _SMALLEST_SLOPE), _LARGEST_SLOPE)
         near = bracket is not None and not (bracket.found.below or bracket.found.above)
-        precision = slope * (0.05 if near else 0.1)
         return Goal(
             targets=self.plan.targets,
-            precision=precision,
+            precision=slope * (_NEAR_PRECISION if near else _FAR_PRECISION),
             margin=0.3 if near else 0.2,
-            lifetimes=self.lifetimes(load.rate_rps, near=near),
-            least_s=self.queue_s(bracket, load.rate_rps, precision) if bracket is not None and near else 0.0,
+            lifetimes=_NEAR_LIVES if near else _FAR_LIVES,
         )
-
-    def lifetimes(self, rate: float, *, near: bool) -> float:
-        """How many lifetimes *rate* is held for at least: close to saturation a server takes longer to settle.
-
-        More in flight make each answer slower, which keeps more in flight: 1 / (1 - rho) lifetimes, about.
-        """
-        wanted = _SETTLING / max(1 - rate / self.most(), 0.05)
-        return min(max(wanted, _FEWEST_LIVES), _MOST_LIVES if near else _MOST_LIVES / 2)
-
-    def queue_s(self, bracket: Bracket, rate: float, precision: float) -> float:
-        """How long a queue must be watched until its percentile can be known so precisely (see `queue_error`)."""
-        target, most = bracket.target, self.most()
-        if target.metric not in ("ttft", "latency"):
-            return 0.0
-        waited = max(1 - least_value(self.curve, target) / target.seconds, 0.0)
-        idle = max(1 - rate / most, 0.02)
-        independent = min((waited * _Z90 / precision) ** 2, ENOUGH)
-        return min(independent * QUEUE_REQUESTS / (idle**2 * most), LONGEST_S / 2)

@@ -89,16 +89,36 @@ class Pool:
 
         Corrected for its bias of about -(1 + 4 r) / n in short series (Kendall, Biometrika 41, 1954).
         """
-        n = len(self.infinite)
+        return _correlation(self.shares_above(value))
+
+    def shares_above(self, value: float) -> NDArray[np.float64]:
+        """The share of each batch that lies above *value*."""
         rank = int(np.searchsorted(self.at_ranks, value, side="right")) - 1
-        within = self.within[:, rank] if rank >= 0 else np.zeros(n, dtype=np.int64)
-        above = 1 - within / np.maximum(self.counts + self.infinite, 1)
-        deviation = above - above.mean()
-        squares = float(deviation @ deviation)
-        if squares <= 0 or n < _FEWEST_BATCHES:
-            return 0.0
-        raw = float(deviation[:-1] @ deviation[1:]) / squares
-        return min(max((n * raw + 1) / (n - 4), 0.0), _MOST_CORRELATED)
+        within = self.within[:, rank] if rank >= 0 else np.zeros(len(self.infinite), dtype=np.int64)
+        shares: NDArray[np.float64] = 1 - within / np.maximum(self.counts + self.infinite, 1)
+        return shares
+
+
+def _correlation(series: NDArray[np.float64]) -> float:
+    """The lag-1 correlation of *series*, 0 to 0.8."""
+    n, deviation = len(series), series - series.mean()
+    squares = float(deviation @ deviation)
+    if squares <= 0 or n < _FEWEST_BATCHES:
+        return 0.0
+    raw = float(deviation[:-1] @ deviation[1:]) / squares
+    return min(max((n * raw + 1) / (n - 4), 0.0), _MOST_CORRELATED)
+
+
+def variance_factor(series: NDArray[np.float64]) -> float:
+    """By how much the variance of a mean of *series* grows for neighbours being alike: (1 + r) / (1 - r)."""
+    correlation = _correlation(series)
+    return (1 + correlation) / (1 - correlation)
+
+
+def resampled(pooled: Pool, percent: int) -> NDArray[np.float64]:
+    """The percentile in each of the draws of batches, which are the same for all pools of as many batches."""
+    found: NDArray[np.float64] = _Resampled(pooled).order_statistics([percent])[0]
+    return found
 
 
 def _widened(estimate: Estimate, correlation: float) -> Estimate:

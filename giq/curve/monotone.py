@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 NEAR = 0.03
 """Points whose loads differ by less than this share are one measurement in several parts."""
+_FAR, _SAME, _RISE = 0.12, 2.0, 1.0
 _DRAWS = 300
 _TAIL = 0.05
 _BENT = 0.2
+_SHARED = 0.01
+"""As a logarithm of the load: the error that all points have in common, which no number of them takes away."""
+_USUAL_SLOPE, _LEAST_SLOPE, _FARTHEST, _WIDE = 1.0, 0.25, 0.5, 0.2
+_Z90 = 1.645
 
 Floats = NDArray[np.float64]
 
@@ -39,23 +44,26 @@ class Crossing:
 def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Crossing:
     """Where *values* (with standard *errors* of their logarithms) cross *limit* as *loads* grow.
 
-    Loads within 3 % of each other are pooled by the inverse of their variance; the least-squares curve that never falls
+    Loads within 3 % of each other, or within 12 % where their errors hide the rise between them, are pooled by the
+    inverse of their variance; the least-squares curve that never falls
     is taken (pool adjacent violators: Barlow et al., "Statistical Inference under Order Restrictions", 1972), and
     between two loads the reciprocal of the value falls in a straight line: as for a queue's wait, c / (1 - rho),
     and for the time of a token, a + b n, of n running sequences that share the steps (n = rate x tokens x that time).
-    The interval is that of the crossings of 300 curves drawn with those errors, wider by a fifth of the distance to
-    the next load: no curve is quite like that.
+    The interval is that of the crossings of 300 curves drawn with those errors, those that cross beyond the loads
+    included, wider by a fifth of the distance to the next load: no curve is quite like that.
     """
     x, y, error = _pooled(np.log(loads), np.log(values), errors)
     level = math.log(limit)
     value, slope, side = _cross(x, y, error, level)
     rng = np.random.default_rng(20)
     drawn = y + error * rng.standard_t(12, size=(_DRAWS, len(y)))
-    found = np.sort([_cross(x, row, error, level)[0] for row in drawn])
+    found = np.sort([_beyond(x, row, error, level, slope) for row in drawn])
     cut = int(_TAIL * _DRAWS)
     distance = float(np.abs(x - value).min())
-    bent = _BENT * distance
-    lo, hi = min(value, float(found[cut])) - bent, max(value, float(found[-1 - cut])) + bent
+    known = _Z90 * _least_error(x, y, error, value)
+    low, high = min(value - known, float(found[cut])), max(value + known, float(found[-1 - cut]))
+    below, above = (math.hypot(_Z90 * _SHARED, end - value) + _BENT * distance for end in (low, high))
+    lo, hi = value - below, value + above
     return Crossing(math.exp(value), math.exp(lo), math.exp(hi), side < 0, side > 0, slope, distance)
 
 
@@ -63,18 +71,29 @@ def _pooled(x: Floats, y: Floats, error: Floats) -> tuple[Floats, Floats, Floats
     """Neighbours joined, in the order of loads."""
     order = np.lexsort((y, x))
     groups: list[list[int]] = []
-    for place in order:
-        if groups and x[place] - x[groups[-1][0]] <= NEAR:
-            groups[-1].append(int(place))
+    for place in order.tolist():
+        if groups and _one(_mean(x, y, error, groups[-1]), (x[place], y[place], error[place]), x[groups[-1][0]]):
+            groups[-1].append(place)
         else:
-            groups.append([int(place)])
-    weights = [1 / error[group] ** 2 for group in groups]
-    means = [
-        (float(np.average(x[group], weights=w)), float(np.average(y[group], weights=w)), 1 / math.sqrt(float(w.sum())))
-        for group, w in zip(groups, weights, strict=True)
-    ]
-    table = np.array(means)
+            groups.append([place])
+    table = np.array([_mean(x, y, error, group) for group in groups])
     return table[:, 0], table[:, 1], table[:, 2]
+
+
+def _mean(x: Floats, y: Floats, error: Floats, group: list[int]) -> tuple[float, float, float]:
+    weights = 1 / error[group] ** 2
+    total = float(weights.sum())
+    return float(x[group] @ weights) / total, float(y[group] @ weights) / total, 1 / math.sqrt(total)
+
+
+def _one(group: tuple[float, float, float], point: tuple[float, float, float], begin: float) -> bool:
+    """Whether a point goes with a group that begins at *begin*: near, or too uncertain to tell where a curve rises.
+
+    Two uncertain points that are close would else make a step, which is crossed between them whatever the limit.
+    """
+    error = math.hypot(group[2], point[2])
+    apart, doubt = point[0] - begin, min(max(error / _RISE, NEAR), _FAR)
+    return apart <= NEAR or (apart <= doubt and abs(point[1] - group[1]) <= _SAME * error)
 
 
 def _cross(x: Floats, y: Floats, error: Floats, level: float) -> tuple[float, float | None, int]:
@@ -89,6 +108,32 @@ def _cross(x: Floats, y: Floats, error: Floats, level: float) -> tuple[float, fl
             slope = (math.exp(level - low) - math.exp(level - high)) * load / (math.exp(right) - math.exp(left))
             return math.log(load), slope, 0
     return float(x[-1]), None, 1
+
+
+def _least_error(x: Floats, y: Floats, error: Floats, value: float) -> float:
+    """The standard error of the crossing at *value* by all that is known about there and the slope of a wide stretch.
+
+    Between two loads that chance put apart a curve seems steep, and its crossing better known than either.
+    """
+    near = np.abs(x - value) <= _FAR
+    if not near.any():
+        return 0.0
+    knots = np.array(_never_falling(x, y, 1 / error**2))
+    left, right = np.interp([value - _WIDE, value + _WIDE], knots[:, 0], knots[:, 1])
+    span = min(value + _WIDE, knots[-1, 0]) - max(value - _WIDE, knots[0, 0])
+    slope = max((right - left) / span if span > _FAR else _USUAL_SLOPE, _LEAST_SLOPE)
+    return float(1 / math.sqrt((1 / error[near] ** 2).sum())) / slope
+
+
+def _beyond(x: Floats, y: Floats, error: Floats, level: float, slope: float | None) -> float:
+    """The crossing, which may lie beyond the loads: then as far as the usual *slope* leads from the curve's end."""
+    found, _, side = _cross(x, y, error, level)
+    if side == 0:
+        return found
+    knots = _never_falling(x, y, 1 / error**2)
+    end = knots[0][1] if side < 0 else knots[-1][1]
+    way = (level - end) / max(_USUAL_SLOPE if slope is None else slope, _LEAST_SLOPE)
+    return found + max(min(way, _FARTHEST), -_FARTHEST)
 
 
 def _never_falling(x: Floats, y: Floats, weights: Floats) -> list[tuple[float, float]]:

@@ -56,6 +56,23 @@ class Attainment(Entry, frozen=True, kw_only=True):
     goodput_rps: float
 
 
+class Expected(Entry, frozen=True, kw_only=True):
+    """What the percentile of a target (its key, like `ttft_p90<0.3`) would be if the load were held for ever.
+
+    In seconds, with its 90 % interval: what was measured, without the chance of the schedule (`giq.curve.chance`).
+    """
+
+    target: str
+    value_s: float
+    lo_s: float
+    hi_s: float
+
+    @property
+    def seconds(self) -> Estimate:
+        """It as an estimate."""
+        return Estimate(value=self.value_s, lo=self.lo_s, hi=self.hi_s)
+
+
 class Provenance(Entry, frozen=True, kw_only=True):
     """Where a point comes from: what must be known to believe it or to repeat it.
 
@@ -109,6 +126,7 @@ class Point(Entry, frozen=True, kw_only=True):
     latency_scheduled: Distribution = Distribution()
     schedule_delay: Distribution = Distribution()
     attainment: tuple[Attainment, ...] = ()
+    expected: tuple[Expected, ...] = ()
     running_mean: float | None = None
     waiting_mean: float | None = None
     kv_usage_mean: float | None = None

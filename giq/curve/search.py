@@ -30,15 +30,17 @@ FRACTIONS = (0.5, 0.7, 0.85, 0.95, 1.1)
 """Without targets: open-loop rates, as shares of the plateau that the closed loop found."""
 WANTED = 0.06
 """Half-width of a capacity's 90 % interval, as a share of it, at which the search is content."""
+BESIDE, FAR = 0.05, 0.12
+"""As logarithms: so near a capacity one load must have been held, or one of two that lie on either side of it."""
 
-_FIRST_TIGHT = 8
-"""With a budget: the first rung."""
+_FIRST_RUNG = 8
 _SECOND_SHARE, _RUNG_SHARE = 0.6, 0.35
 """Of what is left of a budget: what the second rung and a later one may take."""
 _PLATEAU_GAIN = 0.03
 _NEAR_GAIN = 0.25
 _STEP_UP, _LEAST_STEP_UP, _STEP_DOWN, _FARTHEST = 1.25, 1.15, 0.9, 2.0
-_LOWEST_SHARE = 0.02
+_CAREFUL = 0.7
+_LOWEST_SHARE, _FEW = 0.02, 0.25
 _DEEPER = 0.5
 _FRACTION_BELOW, _WAY_UP, _MOST_BEYOND = 0.7, 0.6, 1.5
 _FIRST, _TIGHT_FIRST, _TIGHT_DOWN = 0.8, 0.7, 0.75
@@ -53,7 +55,7 @@ def next_probe(points: Sequence[Point], plan: SearchPlan, spent_s: float = 0.0) 
 
     *spent_s* of the plan's budget are gone.
 
-    1. Closed-loop rungs 1, 8, 64, 512 ... (by 2 where a doubling gains little) until requests wait on the server, a
+    1. Closed-loop rungs 8, 32, 128 ... (by 2 where a doubling gains little) until requests wait on the server, a
        doubling completes less than 3 % more, requests fail, or `max_concurrency` is reached. They tell the plateau.
     2. Open loop, where the decision lies: at the rate at which the rungs say that the first target is about to be
        missed; then wherever the curve through all points crosses that target's limit, as precisely as it takes.
@@ -89,7 +91,7 @@ class _Search:
     def next_rung(self) -> int | None:
         """The concurrency of the next rung; None when the plateau is found."""
         if not self.known.rungs:
-            return _FIRST_TIGHT if self.known.tight else 1
+            return min(_FIRST_RUNG, self.known.plan.max_concurrency)
         last = self.known.rungs[-1]
         slots = int(last.concurrency or 1)
         if slots >= self.known.plan.max_concurrency or backlogged(last) or "ERRORS" in last.flags or self.known.opened:
@@ -128,11 +130,7 @@ class _Search:
         if not self.known.opened:
             return self.known.probe(OpenLoad(rate_rps=self.allowed(self.first_rate())))
         curve = self.known.curve
-        brackets = [
-            Bracket(t, found)
-            for t in self.known.plan.targets
-            if (found := target_crossing(curve, t, rungs=self.known.tight))
-        ]
+        brackets = [Bracket(t, found) for t in self.known.plan.targets if (found := target_crossing(curve, t))]
         if not brackets:
             return self.known.probe(OpenLoad(rate_rps=self.allowed(_DEEPER * self.lowest())))
         first = min(brackets, key=lambda bracket: (not bracket.found.below, bracket.found.value, bracket.found.above))
@@ -142,9 +140,23 @@ class _Search:
         if first.found.above:
             return self.higher(first)
         rivals = [bracket for bracket in brackets if bracket.found.lo < first.found.hi]
-        if all(_half_width(bracket.found) <= WANTED for bracket in rivals) and first.found.distance <= NEAR:
-            return Finished(self.told(first))
-        return self.known.probe(OpenLoad(rate_rps=self.allowed(_aimed(first.found))), first)
+        lo, hi = min(one.found.lo for one in rivals), min(one.found.hi for one in rivals)
+        if (hi - lo) / 2 <= WANTED * first.found.value and self.near(first.found):
+            return Finished(self.told(first, (lo, hi)))
+        least = min(rivals, key=lambda one: (one.found.lo, one.found.value))
+        aim = least if self.near(first.found) and _half_width(first.found) <= WANTED else first
+        return self.known.probe(OpenLoad(rate_rps=self.allowed(min(_aimed(aim.found), self.careful()))), aim)
+
+    def careful(self) -> float:
+        """Not so near saturation, while no load was, that a small error of it would take the next one there."""
+        highest = max((point.offered_rps or 0.0) for point in self.known.opened)
+        return max(highest, highest + _CAREFUL * (self.known.most() - highest))
+
+    def near(self, found: Crossing) -> bool:
+        """Whether open loads were held near a crossing: one beside it, or one on either side and not far."""
+        apart = [math.log((point.offered_rps or 1.0) / found.value) for point in self.known.opened]
+        nearest = min(map(abs, apart))
+        return nearest <= BESIDE or (nearest <= FAR and min(apart) < 0 < max(apart))
 
     def first_rate(self) -> float:
         """Where the rungs say that the first target is about to be missed; 0.8 of the plateau for a TTFT."""
@@ -167,10 +179,13 @@ class _Search:
     def lower(self, bracket: Bracket, others: float) -> Probe | Finished:
         """Below the lowest rate, which misses a target, and not above where *others* are; or no rate meets it."""
         rate, floor = self.lowest(), _LOWEST_SHARE * self.known.most()
-        alone = next((point for point in self.known.rungs if point.concurrency == 1), None)
-        value = None if alone is None else bracket.target.value(alone)
-        if value is not None and value.value > 1.1 * bracket.target.seconds and rate < 0.25 * self.known.most():
-            return Finished(f"{bracket.target} is met at no rate: one request at a time already misses it")
+        if rate < _FEW * self.known.most():
+            alone = next((point for point in self.known.rungs if point.concurrency == 1), None)
+            if alone is None:
+                return self.known.probe(ClosedLoad(concurrency=1))
+            value = bracket.target.value(alone)
+            if value is not None and value.value > PLAINLY * bracket.target.seconds:
+                return Finished(f"{bracket.target} is met at no rate: one request at a time already misses it")
         if rate <= 1.01 * floor:
             return Finished(f"{bracket.target} is met at no rate worth measuring")
         guess = min(self.guess(bracket.target, rate), (_TIGHT_DOWN if self.known.tight else _STEP_DOWN) * rate, others)
@@ -223,12 +238,12 @@ class _Search:
         """*rate* with four digits, at most what may be offered."""
         return min(float(f"{rate:.4g}"), self.known.plan.max_rate_rps)
 
-    def told(self, bracket: Bracket | None = None) -> str:
+    def told(self, bracket: Bracket | None = None, ends: tuple[float, float] = (0.0, 0.0)) -> str:
         """What was found."""
         if bracket is None:
             return saturation(self.known.curve).reason
         found = bracket.found
-        half = format_rate((found.hi - found.lo) / 2)
+        half = format_rate((ends[1] - ends[0]) / 2)
         return f"{bracket.target} is met up to {format_rate(found.value)} ± {half} (90 %), as precisely as is of use"
 
 
@@ -245,10 +260,10 @@ def _half_width(found: Crossing) -> float:
 
 
 def _between(told: Sequence[tuple[float, float]], limit: float) -> float | None:
-    """The rate at which the straight line between two rungs' logarithms crosses *limit*; None where none does."""
+    """The rate at which the straight line between two rungs' reciprocals crosses *limit*; None where none does."""
     for (low, value), (high, above) in pairwise(told):
         if value <= limit < above and value > 0:
-            return low + (high - low) * math.log(limit / value) / math.log(above / value)
+            return low + (high - low) * (1 / value - 1 / limit) / (1 / value - 1 / above)
     return 0.5 * told[0][0] if told and told[0][1] > limit else None
 
 

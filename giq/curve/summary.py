@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from giq import documents
+from giq.curve.chance import Held, expected
 from giq.curve.in_flight import falls_behind, in_flight
 from giq.curve.intervals import batch_count, batch_labels, distribution, pool, pool_of_gaps
 from giq.curve.latencies import latencies, meeting
-from giq.curve.point import GRID_METRICS, Attainment, Distribution, Estimate, Point, Provenance
+from giq.curve.point import GRID_METRICS, Attainment, Distribution, Estimate, Expected, Point, Provenance
+from giq.curve.realised import mean_lengths
 from giq.curve.requests import NULL, Requests
 from giq.curve.server_statistics import ServerStatistics
+from giq.curve.stand_in import Limits
 from giq.curve.targets import Target, requests_needed, thresholds
 from giq.curve.throughput import input_counts, input_tokens_in, output_tokens_in
 from giq.curve.window import Window
-from giq.curve.work import work_done
-from giq.documents import replace
-from giq.workload.workload import Load, OpenLoad
+from giq.curve.work import kv_held, work_done
+from giq.workload.workload import Load, OpenLoad, Workload
 
 _LARGE_SHARE = 0.01
+_LEAST_USED = 0.02
 _UNFINISHED_SHARE = 0.15
 _PER_REQUEST = ("ttft", "ttft_scheduled", "tpot", "ntpot", "latency", "latency_scheduled", "schedule_delay")
 _FROM_SENT = {"ttft_scheduled": "ttft", "latency_scheduled": "latency"}
@@ -34,8 +39,8 @@ class PointFacts:
     """What is known of a load point beside its records.
 
     `flags` are those found while loading or profiling, kept beside those found here. `elapsed_s` is the length of the
-    whole point with warm-up and drain: it times `accelerators_total` is what the point cost. `mean_lengths` are those
-    of the law that prompts and outputs were drawn from, in tokens; None where it is not known.
+    whole point with warm-up and drain: it times `accelerators_total` is what the point cost. The load was
+    drawn from the law of `workload`; None where it is not known. `step` limits what the server does at once.
     """
 
     point_id: str
@@ -50,7 +55,8 @@ class PointFacts:
     rtt_s: float | None = None
     client_error_s: float | None = None
     flags: tuple[str, ...] = ()
-    mean_lengths: tuple[float, float] | None = None
+    workload: Workload | None = None
+    step: Limits = field(default_factory=Limits)
 
 
 def summarise(requests: Requests, facts: PointFacts) -> Point:
@@ -107,6 +113,7 @@ class _Summary:
             output_tps=received,
             total_tps=read + received,
             attainment=self.attainment(),
+            expected=self.expected(),
             accelerator_seconds=facts.accelerators_total * facts.elapsed_s,
             rtt_s=facts.rtt_s,
             client_error_s=facts.client_error_s,
@@ -138,7 +145,7 @@ class _Summary:
         punctual = np.array_equal(self.requests.scheduled_ns, self.requests.sent_ns)
         for name in _PER_REQUEST:
             if punctual and name in _FROM_SENT:
-                found[name] = replace(found[_FROM_SENT[name]], quantiles=None)
+                found[name] = documents.replace(found[_FROM_SENT[name]], quantiles=None)
                 continue
             pooled = pool(getattr(self.latencies, name)[self.chosen], self.labels, none)
             found[name] = distribution(pooled, intervals=self.batches is not None, grid=name in GRID_METRICS)
@@ -180,9 +187,22 @@ class _Summary:
             )
         return tuple(found)
 
+    def expected(self) -> tuple[Expected, ...]:
+        """What the targets' percentiles would be in the long run."""
+        facts = self.facts
+        if facts.workload is None or not isinstance(facts.load, OpenLoad) or not self.window.steady:
+            return ()
+        limits = replace(facts.step, kv_tokens=self.kv_tokens())
+        return expected(self.requests, Held(facts.load, self.window, facts.workload, facts.targets), limits)
+
+    def kv_tokens(self) -> float:
+        """How many tokens the server's KV cache holds, by how full it says that it is; infinite where it does not."""
+        used = None if self.facts.server is None else self.facts.server.kv_usage_mean
+        return kv_held(self.requests, self.window) / used if used and used > _LEAST_USED else math.inf
+
     def work(self) -> dict[str, Any]:
         """What the window's tokens amount to, for a server that always had work."""
-        known = self.facts.mean_lengths
+        known = None if self.facts.workload is None else mean_lengths(self.facts.workload)
         done = None if known is None else work_done(self.requests, self.window, known)
         return {} if done is None else {"work_rps": done.rate, "prompt_share": done.prompt_share}
 

@@ -29,6 +29,8 @@ _UNSTEADY = 2.0
 _OPTIMISM = 1.5
 """By how much a point's own interval understates how far it is off: it knows nothing of its slow start. Set on the
 cases 0 to 57 of tests/truth."""
+_STOPPED = 1.25
+"""By how much the error of the long run is understated: a search stops where intervals happen to be narrow."""
 _FULLEST = 0.98
 _Z90 = 1.645
 _OVERLOADED = {"NOT_STEADY", "ERRORS", "TOO_FEW"}
@@ -40,30 +42,51 @@ _FEW_ERRORS = 0.05
 _LEAST_WAIT = 0.02
 
 
-def target_crossing(curve: Curve, target: Target, *, rungs: bool = True) -> Crossing | None:
-    """Where *target*'s percentile, measured in open loop, crosses its limit; None where no point tells.
+def target_crossing(curve: Curve, target: Target) -> Crossing | None:
+    """Where *target*'s percentile in open loop crosses its limit; None where no point tells.
 
+    It is the percentile expected in the long run, at the rate offered, where a point tells that; else the one measured,
+    at the rate realised.
     Points that are invalid only for being past saturation count as far as they plainly miss the target; one that is
     unsteady though not past saturation counts with twice its error, a short one with its own large one. Where all
-    open-loop points lie on one side of the limit, *rungs* tell what depends on how many run (`_beside`).
+    open-loop points meet the limit, rungs tell what depends on how many run (`_beside`).
     """
     opened = [point for point in curve.points if point.load_kind == "open"]
     stable = saturation(curve)
     most = stable.rate.value if stable.reached and stable.rate is not None else None
     fastest = max((point.achieved_rps for point in curve.points if point.load_kind == "closed"), default=None)
     counted = [point for point in opened if _counts(point, target, most or fastest)]
-    told = [(point, value) for point in counted if (value := target.value(point)) is not None]
+    told = [(point, value) for point in counted if (value := told_of(point, target)) is not None]
     if not told:
         return None
     rates = realised_rates(curve, [point for point, _ in told], prompt_share(plateau_points(curve)))
     least = least_value(curve, target)
     errors = [_error(point, value, target, most, least) for point, value in told]
+    for place, (point, _) in enumerate(told):
+        if (known := long_run(point, target)) is not None:
+            rates[place], errors[place] = point.offered_rps or rates[place], _long_error(known)
     found = _crossing(told, rates, errors, target)
-    beside = _beside(curve, target, rates) if rungs and target.metric in _OF_DECODING else []
-    if not beside or not (found.below or found.above):
+    beside = _beside(curve, target, rates) if target.metric in _OF_DECODING else []
+    if not beside or not found.above:
         return found
     rates += [point.achieved_rps for point, _ in beside]
     return _crossing([*told, *beside], rates, errors + [_RUNG_ERROR] * len(beside), target)
+
+
+def long_run(point: Point, target: Target) -> Estimate | None:
+    """What *target*'s percentile would be at *point*'s load in the long run; None where that is not told."""
+    return next((one.seconds for one in point.expected if one.target == target.key), None)
+
+
+def told_of(point: Point, target: Target) -> Estimate | None:
+    """The best that is known of *target*'s percentile at *point*: that of the long run, else what was measured."""
+    return long_run(point, target) or target.value(point)
+
+
+def _long_error(known: Estimate) -> float:
+    """The standard error of the logarithm of a percentile in the long run."""
+    assert known.lo is not None and known.hi is not None  # noqa: S101, PT018 - always told with an interval
+    return _STOPPED * max(math.log(known.hi / known.lo) / (2 * _Z90), _LEAST_ERROR)
 
 
 def _crossing(
@@ -76,13 +99,13 @@ def _crossing(
 
 
 def _beside(curve: Curve, target: Target, rates: Sequence[float]) -> list[tuple[Point, Estimate]]:
-    """The closed-loop rungs that completed less or more than all *rates* of open-loop points, and what they have.
+    """The closed-loop rungs that completed more than all *rates* of open-loop points, and what they have.
 
-    How fast tokens come depends on how many requests run, whatever sends them: they tell about the same as an open
-    loop at the rate that they completed. Between open-loop points they are not needed.
+    How fast tokens come depends on how many requests run, whatever sends them: a full server tells about the same as an
+    open loop at the rate that it completed. Below, where the number that run fluctuates, a rung is too good.
     """
     rungs = [point for point in curve.points if point.load_kind == "closed" and _servers_own(point)]
-    beside = [point for point in rungs if not min(rates) <= point.achieved_rps * _APART <= max(rates) * _APART**2]
+    beside = [point for point in rungs if point.achieved_rps > max(rates) * _APART]
     return [(point, value) for point in beside if (value := target.value(point)) is not None and value.value > 0]
 
 

@@ -16,6 +16,7 @@ from giq.units import NS_PER_S
 
 STRETCHES = 20
 _FEWEST = 40
+_UNEXPLAINED = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def work_done(requests: Requests, window: Window, mean_lengths: tuple[float, flo
     Work is conserved: a server that always has some spends each stretch of time on the tokens of that stretch, so
     that its length = a x prompt tokens read + b x output tokens made. a and b follow by least squares over 20
     stretches, and with them the time of a request of mean lengths: what lengths happened to be drawn does not matter (a
-    control variate). The interval is that of leaving each stretch out in turn (jackknife).
+    control variate). The interval is that of leaving each stretch out in turn (jackknife), and of half the spread of
+    the count of requests: where the KV cache is full, a long prompt with a long output costs more than its tokens.
     """
     if _served(requests).sum() < _FEWEST or window.seconds <= 0:
         return None
@@ -52,9 +54,23 @@ def work_done(requests: Requests, window: Window, mean_lengths: tuple[float, flo
     rate = 1 / (prompt_s + output_s)
     left_out = np.array([1 / sum(_seconds(np.delete(shares, k, axis=0), length)) for k in range(STRETCHES)])
     spread = math.sqrt((STRETCHES - 1) / STRETCHES * float(((left_out - left_out.mean()) ** 2).sum()))
-    width = student_quantile(0.95, STRETCHES - 2) * spread
+    counted = (
+        _UNEXPLAINED * rate / math.sqrt(int((_served(requests) & window.holds(requests.last_token_ns)).sum()) or 1)
+    )
+    width = student_quantile(0.95, STRETCHES - 2) * math.hypot(spread, counted)
     estimate = Estimate(value=rate, lo=max(rate - width, 0.0), hi=rate + width)
     return Work(estimate, prompt_s / (prompt_s + output_s))
+
+
+def kv_held(requests: Requests, window: Window) -> float:
+    """How many tokens' KV was held on average over *window*: of each request its prompt and half its output."""
+    total = 0.0
+    for part in requests.parts():
+        served = _served(part)
+        begun = np.maximum(part.first_token_ns[served], window.start_ns)
+        inside = np.maximum(np.minimum(part.last_token_ns[served], window.end_ns) - begun, 0) / NS_PER_S
+        total += float(inside @ (part.requested_input_tokens[served] + part.requested_output_tokens[served] / 2))
+    return total / window.seconds if window.seconds > 0 else 0.0
 
 
 def _served(requests: Requests) -> NDArray[np.bool_]:

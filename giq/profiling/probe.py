@@ -15,9 +15,9 @@ from giq.curve.client_error import ClientCalibration, judged
 from giq.curve.ending import Goal
 from giq.curve.plausibility import implausible
 from giq.curve.point import Point, Provenance
-from giq.curve.realised import mean_lengths
 from giq.curve.requests import Sample
 from giq.curve.server_statistics import server_statistics
+from giq.curve.stand_in import Limits
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
 from giq.documents import replace
@@ -194,7 +194,8 @@ def _save(
         rtt_s=session.identity.rtt_s,
         flags=result.flags,
         elapsed_s=(result.ended_ns - result.started_ns) / 1e9,
-        mean_lengths=mean_lengths(session.options.workload),
+        workload=session.options.workload,
+        step=Limits.of(session.measured.config),
     )
     point, reasons = judged(
         summarise(requests, facts), session.options.targets, session.client, result.lateness.loop_lag

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from giq.catalog import MetricNames, load_catalog
 from giq.curve.point import Point
-from giq.curve.realised import mean_lengths
 from giq.curve.server_statistics import server_statistics
+from giq.curve.stand_in import Limits
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
-from giq.documents import plain
+from giq.documents import plain, replace
 from giq.errors import UnknownNameError
 from giq.store.run import open_run
 from giq.workload.workload import ClosedLoad, Load, OpenLoad
@@ -57,7 +57,8 @@ def recomputed_point(run: Run, stored: Point) -> Point:
     names = _metric_names(run.manifest.server.version)
     told = stored.work_rps is not None  # a giq from before that was told does not miss it
     facts = PointFacts(
-        mean_lengths=mean_lengths(run.manifest.workload) if told else None,
+        workload=run.manifest.workload if told else None,
+        step=Limits.of(run.manifest.config),
         point_id=stored.point_id,
         run_id=stored.run_id,
         load=load,
@@ -71,7 +72,8 @@ def recomputed_point(run: Run, stored: Point) -> Point:
         flags=tuple(flag for flag in stored.flags if flag not in FOUND_IN_RECORDS),
         elapsed_s=stored.accelerator_seconds / total,
     )
-    return summarise(requests, facts)
+    made = summarise(requests, facts)
+    return made if stored.expected else replace(made, expected=())  # nor what is to be expected
 
 
 def _metric_names(version: str) -> MetricNames:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _PROVENANCE = Provenance.__struct_fields__
 _ESTIMATES = ("in_flight_slope", "work_rps")
-_NESTED = {"provenance", "attainment", *_ESTIMATES, *METRICS}
+_NESTED = {"provenance", "attainment", "expected", *_ESTIMATES, *METRICS}
 _PLAIN = tuple(name for name in Point.__struct_fields__ if name not in _NESTED)
 """The fields of a Point that are columns of the same name."""
 
@@ -79,6 +79,7 @@ def _columns(point: Point) -> dict[str, Any]:
         if metric in GRID_METRICS:
             columns[f"{metric}_quantiles"] = distribution.quantiles
     columns["attainment"] = documents.plain(point.attainment) or None
+    columns["expected"] = documents.plain(point.expected) or None
     columns["valid"] = point.valid
     return columns
 
@@ -122,6 +123,7 @@ def _point(row: dict[str, Any], where: str) -> Point:
     nested["provenance"] = {name: row[name] for name in _PROVENANCE}
     nested |= {name: _estimate(row, name) for name in _ESTIMATES}
     nested["attainment"] = row["attainment"] or ()
+    nested["expected"] = row["expected"] or ()
     for metric in METRICS:
         nested[metric] = {statistic: _estimate(row, f"{metric}_{statistic}_s") for statistic in STATISTICS}
         nested[metric]["quantiles"] = row.get(f"{metric}_quantiles")

@@ -29,6 +29,9 @@ HIVE_KEYS = ("model", "accelerator")
 """Columns that stand in the folders' names, and so not in the files, of the hive-style layout."""
 
 _ATTAINMENT = pa.struct([("targets", pa.string()), ("joint", pa.float64()), ("goodput_rps", pa.float64())])
+_EXPECTED = pa.struct(
+    [("target", pa.string()), ("value_s", pa.float64()), ("lo_s", pa.float64()), ("hi_s", pa.float64())]
+)
 
 _REQUESTS: tuple[tuple[str, Any], ...] = (
     ("run_id point_id", pa.string()),
@@ -84,6 +87,7 @@ _POINTS: tuple[tuple[str, Any], ...] = (
       for metric in METRICS for name in STATISTICS),
     *((f"{metric}_quantiles?", pa.list_(pa.float32())) for metric in GRID_METRICS),
     ("attainment?", pa.list_(_ATTAINMENT)),
+    ("expected?", pa.list_(_EXPECTED)),
     ("running_mean? waiting_mean? kv_usage_mean? kv_usage_max? preemptions? prefix_hit_share?", pa.float64()),
     ("work_rps? work_rps_lo? work_rps_hi? prompt_share?", pa.float64()),
     ("accelerator_seconds rtt_s? client_error_s?", pa.float64()),

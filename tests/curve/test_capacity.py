@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from giq.curve import Attainment, Curve, Distribution, Estimate, Point, Target, capacity, saturation
+from giq.curve.point import Expected
 
 MakePoint = Callable[..., Point]
 MakeCurve = Callable[[Iterable[Point]], Curve]
@@ -62,6 +63,18 @@ def test_capacity_is_interpolated_between_meeting_and_missing(
     assert [found.rate.value, found.rate.hi] == pytest.approx([5.0, 6.0])
     assert found.rate.lo == pytest.approx(4 + 4 * 0.05 / 0.6)
     assert "p90 TTFT" in found.reason
+
+
+def test_what_is_expected_in_the_long_run_decides(opened: Callable[..., Point], make_curve: MakeCurve) -> None:
+    """Where points tell what would come in the long run, not what chance made of it sets the capacity."""
+
+    def told(rate: float, expected: float) -> Point:
+        known = Expected(target=TTFT.key, value_s=expected, lo_s=expected / 1.02, hi_s=expected * 1.02)
+        return opened(rate, 0.25, 0.24, 0.26, run_id="r", expected=(known,))
+
+    found = capacity(make_curve([told(2.0, 0.2), told(4.0, 0.25), told(6.0, 0.4)]), [TTFT])
+    assert found.rate is not None
+    assert 4.0 < found.rate.value < 6.0
 
 
 def test_a_dip_behind_a_miss_does_not_count(opened: Callable[..., Point], make_curve: MakeCurve) -> None:

@@ -49,3 +49,19 @@ def test_a_looser_limit_never_gives_a_lower_load(values: list[float], limit: flo
     assert strict.value <= loose.value * (1 + 1e-9)
     assert strict.lo <= strict.value <= strict.hi
     assert loads[0] * (1 - 1e-9) <= strict.value <= loads[-1] * (1 + 1e-9)
+
+
+def test_an_interval_reaches_beyond_the_loads_where_the_last_is_uncertain() -> None:
+    """A highest load that misses by less than its error leaves open that the limit is crossed above it."""
+    found = crossing(LOADS, np.array([0.5, 0.6, 0.8, 1.02]), np.full(4, 0.05), 1.0)
+
+    assert found.value < LOADS[-1] < found.hi
+
+
+def test_uncertain_neighbours_make_no_step() -> None:
+    """Two loads 8 % apart whose errors hide the rise between them tell the crossing no better than both together."""
+    loads, values = np.array([5.0, 10.0, 10.8, 20.0]), np.array([0.5, 0.9, 1.1, 2.0])
+    found = crossing(loads, values, np.array([0.02, 0.15, 0.15, 0.02]), 1.0)
+
+    assert found.value == pytest.approx(10.4, rel=0.02)
+    assert (found.hi - found.lo) / 2 / found.value > 0.1

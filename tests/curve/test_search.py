@@ -97,10 +97,10 @@ def rates_of(probes: Iterable[Probe]) -> list[float]:
 
 
 def test_rungs_grow_to_the_plateau_then_rates_go_up_to_overload(server: Callable[..., Server]) -> None:
-    """Concurrency by 8, by 2 near the plateau, to where a doubling gains below 3 %; then shares of it past overload."""
+    """Concurrency by 4, by 2 near the plateau, to where a doubling gains below 3 %; then shares of it past overload."""
     probes, points, finished = searched(server(10.0, 0.1), plan())
-    assert rungs_of(probes) == [1, 8, 64, 128, 256, 512]
-    plateau = saturation_of(points[:6])
+    assert rungs_of(probes) == [8, 32, 128, 256, 512]
+    plateau = saturation_of(points[:5])
     assert rates_of(probes) == [float(f"{share * plateau:.4g}") for share in (0.5, 0.7, 0.85, 0.95, 1.1)]
     assert "level off" in finished.reason
 
@@ -117,7 +117,7 @@ def saturation_of(points: list[Point]) -> float:
 def test_the_highest_concurrency_is_kept(server: Callable[..., Server]) -> None:
     """A rung never exceeds the plan's limit, and rates go up until the load is past saturation all the same."""
     probes, points, _ = searched(server(10.0, 0.1), plan(max_concurrency=24))
-    assert rungs_of(probes) == [1, 8, 24]
+    assert rungs_of(probes) == [8, 24]
     assert any("NOT_STEADY" in point.flags for point in points)
 
 
@@ -155,12 +155,13 @@ def test_without_a_budget_no_load_begins_after_the_longest_search() -> None:
 
 @given(st.integers(1, 30), st.integers(1, 2048), st.floats(0.01, 10))
 def test_a_search_is_bounded(server: Callable[..., Server], most: int, concurrency: int, seconds: float) -> None:
-    """Never more than max_points, and rungs only grow."""
+    """Never more than max_points, and rungs only grow; one request alone may be asked last, whether it misses."""
     asked = plan(Target("ttft", seconds), max_points=most, max_concurrency=concurrency)
     probes, points, _ = searched(server(7.0, 0.1), asked)
     assert len(points) <= most
     rungs = rungs_of(probes)
-    assert rungs == sorted(set(rungs))
+    grown = rungs[:-1] if len(rungs) > 1 and rungs[-1] == 1 else rungs
+    assert grown == sorted(set(grown))
     assert max(rungs) <= concurrency
 
 

@@ -21,6 +21,7 @@ from giq.curve.point import (
     Distribution,
     Estimate,
     Evidence,
+    Expected,
     HardwareSource,
     Point,
     Provenance,
@@ -150,6 +151,9 @@ POINTS = st.builds(
     output_tokens_mean=FINITE, input_tokens_p90=_optional(FINITE), output_tokens_p90=_optional(FINITE),
     input_tps=FINITE, output_tps=FINITE, total_tps=FINITE,
     attainment=st.lists(st.builds(Attainment, targets=TEXT, joint=FINITE, goodput_rps=FINITE), max_size=2).map(tuple),
+    expected=st.lists(
+        st.builds(Expected, target=TEXT, value_s=FINITE, lo_s=FINITE, hi_s=FINITE), max_size=2
+    ).map(tuple),
     running_mean=_optional(FINITE), waiting_mean=_optional(FINITE), kv_usage_mean=_optional(FINITE),
     kv_usage_max=_optional(FINITE), preemptions=_optional(FINITE), prefix_hit_share=_optional(FINITE),
     work_rps=_optional(ESTIMATES), prompt_share=_optional(FINITE),

@@ -36,7 +36,8 @@ WORDS_OF_POINTS = """
     n_requests int64; n_batches int32?; input_tps double; output_tps double; total_tps double; LATENCIES;
     ttft_quantiles list<float>?; itl_quantiles list<float>?; tpot_quantiles list<float>?;
     ntpot_quantiles list<float>?; latency_quantiles list<float>?;
-    attainment list<struct<targets: string, joint: double, goodput_rps: double>>?; running_mean double?;
+    attainment list<struct<targets: string, joint: double, goodput_rps: double>>?;
+    expected list<struct<target: string, value_s: double, lo_s: double, hi_s: double>>?; running_mean double?;
     waiting_mean double?; kv_usage_mean double?; kv_usage_max double?; preemptions double?;
     prefix_hit_share double?; work_rps double?; work_rps_lo double?; work_rps_hi double?; prompt_share double?;
     accelerator_seconds double; rtt_s double?; client_error_s double?;

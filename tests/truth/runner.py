@@ -14,10 +14,10 @@ from giq.curve.curve import Curve
 from giq.curve.ending import Ended, next_look, seen_enough
 from giq.curve.holding import BETWEEN_S, Finished, Probe, SearchPlan
 from giq.curve.point import Point, Provenance
-from giq.curve.realised import mean_lengths
 from giq.curve.requests import OUTCOMES, Requests
 from giq.curve.saturation import Saturation, saturation
 from giq.curve.search import next_probe
+from giq.curve.stand_in import Limits
 from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
 from giq.documents import replace
@@ -141,6 +141,7 @@ def summary(case: Case, load: ClosedLoad | OpenLoad, run: Simulation, number: in
         point_id=f"p{number:03d}", run_id="virtual", load=load, window=window, provenance=PROVENANCE,
         accelerators_total=case.spec.config.accelerators_total, targets=case.targets,
         elapsed_s=float(run.requests.end_ns.max()) / NS_PER_S,
-        server=run.statistics(window.start_ns, window.end_ns), mean_lengths=mean_lengths(case.workload),
+        server=run.statistics(window.start_ns, window.end_ns), workload=case.workload,
+        step=Limits.of(case.spec.config),
     )  # fmt: skip
     return summarise(run.requests, facts)

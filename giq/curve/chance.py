@@ -1,0 +1,179 @@
+"""What a percentile would be in the long run: a short point's own, without the luck of the draw of its load."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from giq.curve.intervals import Pool, batch_count, batch_labels, pool, resampled, variance_factor
+from giq.curve.latencies import latencies
+from giq.curve.point import Expected
+from giq.curve.requests import Requests
+from giq.curve.stand_in import Floats, Lengths, Limits, StandIn, fitted
+from giq.curve.targets import Target
+from giq.curve.window import Window
+from giq.units import NS_PER_S
+from giq.workload.lengths import mean_length
+from giq.workload.schedule import Schedule, make_schedule
+from giq.workload.workload import OpenLoad, Stop, Workload
+
+MOST_REQUESTS = 40_000
+"""From so many requests on chance is small, and nothing is told of it."""
+
+_LONG_RUN, _SETTLING = 20_000, 2_000
+_SEED = 20_260_000
+_ALIKE = 0.4
+"""The stand-in follows the server where what batches drawn again give for both is correlated so much."""
+_GROWN = 1.5
+"""A long run whose later half has a percentile so much larger never settles: the stand-in is overloaded."""
+_DOUBT = 0.15
+"""Of a shift so much is doubtful: the stand-in is not the server."""
+_WIDTH = 1.73
+"""Half of a 90 % interval over the standard error: Student's t with 19 degrees of freedom."""
+_METRICS = ("ttft", "tpot", "latency")
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Times of each request, in s: scheduled, first and last token; and how many output tokens."""
+
+    scheduled: Floats
+    first: Floats
+    last: Floats
+    outputs: Lengths
+
+    def values(self, target: Target) -> Floats:
+        """The metric of *target* of each request."""
+        if target.metric == "tpot":
+            several = self.outputs > 1
+            return np.where(several, (self.last - self.first) / np.maximum(self.outputs - 1, 1), np.nan)
+        return (self.first if target.metric == "ttft" else self.last) - self.scheduled
+
+    def part(self, chosen: NDArray[np.bool_] | slice) -> _Heard:
+        """Some of them."""
+        return _Heard(self.scheduled[chosen], self.first[chosen], self.last[chosen], self.outputs[chosen])
+
+
+@dataclass(frozen=True)
+class Held:
+    """An open load, the window in which it was measured, the law it was drawn from, and the targets asked of it."""
+
+    load: OpenLoad
+    window: Window
+    workload: Workload
+    targets: tuple[Target, ...]
+
+
+def expected(requests: Requests, held: Held, limits: Limits) -> tuple[Expected, ...]:
+    """What the percentile of each target would be if the load were held for ever; none where nothing tells.
+
+    A stand-in fitted to these very requests answers their schedule and then a long one of the same law. By the factor
+    by which its percentile differs between the two, what was measured is corrected: a control variate (Law,
+    "Simulation Modeling and Analysis", section 11.4) with the coefficient 1 where the stand-in follows the server:
+    where batches of requests drawn again move both alike. Where they do not, half of it is taken, and the other half is
+    doubt. The interval is that of the ratio, with the error of the long run.
+    """
+    asked = [target for target in held.targets if target.metric in _METRICS]
+    stand_in = fitted(requests, limits) if asked and _plain(held.workload) and len(requests) <= MOST_REQUESTS else None
+    order = np.lexsort((requests.request_id, requests.scheduled_ns))
+    inside = held.window.holds(requests.scheduled_ns)[order]
+    batches = batch_count(int(inside.sum()))
+    if stand_in is None or batches is None or not requests.ok[order][inside].all():
+        return ()
+    seen, for_ever = _heard(stand_in, requests, order).part(inside), _long_run(stand_in, held.load, held.workload)
+    told = latencies(requests)
+    found = []
+    for target in asked:
+        measured = getattr(told, target.judged("open"))[order][inside]
+        like, long = seen.values(target), for_ever.values(target)
+        later = 0.0 if target.metric == "tpot" else max(float(np.median(measured - like)), 0.0)
+        found.append(_corrected(_Answers(measured, like + later, long + later, batches), target))
+    return tuple(one for one in found if one is not None)
+
+
+def _plain(workload: Workload) -> bool:
+    """Whether a load is drawn request by request from a law that holds one rate."""
+    told = workload.conversation is not None or workload.shared_prefix is not None or workload.arrival.law == "trace"
+    return not told and workload.arrival.is_steady
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """One metric as measured, of the stand-in under the same requests and in the long run; and how many batches."""
+
+    measured: Floats
+    like: Floats
+    long: Floats
+    batches: int
+
+    def pools(self) -> tuple[Pool, Pool]:
+        """The first two, in the same batches."""
+        labels, none = batch_labels(len(self.measured), self.batches), np.zeros(self.batches, dtype=np.int64)
+        return pool(self.measured, labels, none), pool(self.like, labels, none)
+
+
+def _corrected(answers: _Answers, target: Target) -> Expected | None:
+    """The percentile measured, times that of the long run over that of the stand-in's own answers to this load."""
+    measured, like = answers.pools()
+    value, chance = measured.order_statistic(target.percent), like.order_statistic(target.percent)
+    drawn = _logarithms(measured, target), _logarithms(like, target)
+    if drawn[0] is None or drawn[1] is None or min(value, chance) <= 0:
+        return None
+    alone, by_chance, left = (float(np.std(part)) for part in (drawn[0], drawn[1], drawn[0] - drawn[1]))
+    half = len(answers.long) // 2
+    before, after = (_percentile(part, target) for part in (answers.long[:half], answers.long[half:]))
+    if after > _GROWN * before:
+        return None
+    alike = (alone**2 + by_chance**2 - left**2) / max(2 * alone * by_chance, 1e-12)
+    shift = math.log(_percentile(answers.long, target) / chance)
+    taken, doubt = (shift, _DOUBT * shift) if alike >= _ALIKE else (shift / 2, shift / 2)
+    inflated = math.sqrt(variance_factor(measured.shares_above(value) - like.shares_above(chance)))
+    of_long = by_chance * math.sqrt(len(answers.measured) / len(answers.long))
+    width = _WIDTH * math.hypot(left * inflated, of_long, doubt)
+    found = value * math.exp(taken)
+    return Expected(target=target.key, value_s=found, lo_s=found * math.exp(-width), hi_s=found * math.exp(width))
+
+
+def _percentile(values: Floats, target: Target) -> float:
+    return float(np.nanpercentile(values, target.percent, method="inverted_cdf"))
+
+
+def _logarithms(pooled: Pool, target: Target) -> Floats | None:
+    """The logarithm of the percentile in each draw of batches; None where one has none or it is no positive time."""
+    drawn = resampled(pooled, target.percent)
+    return np.log(drawn) if bool(np.isfinite(drawn).all()) and drawn.min() > 0 else None
+
+
+def _heard(stand_in: StandIn, requests: Requests, order: NDArray[np.intp]) -> _Heard:
+    """The stand-in's answers to what was sent."""
+    scheduled = requests.scheduled_ns[order] / NS_PER_S
+    inputs, outputs = requests.requested_input_tokens[order], requests.requested_output_tokens[order]
+    return _Heard(scheduled, *stand_in.answers(scheduled, inputs, outputs), outputs)
+
+
+def _long_run(stand_in: StandIn, load: OpenLoad, workload: Workload) -> _Heard:
+    """The stand-in's answers to a long schedule, once it has settled.
+
+    Its arrivals are stretched so that the work it holds comes at exactly the load's rate.
+    """
+    schedule = make_schedule(workload, load, Stop(requests=_LONG_RUN), _SEED)
+    assert schedule.arrival_ns is not None  # noqa: S101 - open loop
+    inputs, outputs = schedule.input_tokens, schedule.output_tokens
+    scheduled = schedule.arrival_ns / NS_PER_S * _stretch(stand_in, schedule, load, workload)
+    first, last = stand_in.answers(scheduled, inputs, outputs)
+    return _Heard(scheduled, first, last, outputs).part(slice(_SETTLING, -_SETTLING // 2))
+
+
+def _stretch(stand_in: StandIn, schedule: Schedule, load: OpenLoad, workload: Workload) -> float:
+    """By which factor the arrivals of *schedule* must lie farther apart for its work to come as the law has it."""
+    means = mean_length(workload.input_tokens), mean_length(workload.output_tokens)
+    assert schedule.arrival_ns is not None  # noqa: S101 - open loop
+    arrived = len(schedule) / float(schedule.arrival_ns[-1]) * NS_PER_S / load.rate_rps
+    prompt_s = stand_in.prompt_token_s * means[0]
+    output_s = (stand_in.sequence_s + stand_in.held_token_s * (means[0] + means[1] / 2)) * means[1]
+    share = prompt_s / (prompt_s + output_s) if prompt_s + output_s > 0 else 0.0
+    drawn = float(schedule.input_tokens.mean()) / means[0], float(schedule.output_tokens.mean()) / means[1]
+    return arrived * (share * drawn[0] + (1 - share) * drawn[1])
