@@ -45,18 +45,19 @@ class Outcome:
 
 
 async def start(folder: Path, *words: str, limit: int | None = None, **environment: str) -> asyncio.subprocess.Process:
-    """Start `giq` in *folder*; *limit* bounds the size of any file it writes, like a full disk."""
+    """Start `giq` in *folder* as a terminal does; *limit* bounds the size of any file it writes, like a full disk."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("GIQ_", "OPENAI_"))}
     remember_exact_client(folder / "home")
 
-    def bound() -> None:
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # where the tests run in the background it is ignored
         if limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return await asyncio.create_subprocess_exec(
         str(GIQ), *words, cwd=folder, env=clean | {"GIQ_HOME": str(folder / "home")} | environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=bound,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=prepare,
     )  # fmt: skip
 
 
