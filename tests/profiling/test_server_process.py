@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,8 @@ def test_a_killed_giq_leaves_no_server(tmp_path: Path, sign: signal.Signals) -> 
         "        await asyncio.sleep(600)\n"
         "asyncio.run(use())\n"
     )
-    with subprocess.Popen([sys.executable, str(own)], stdout=subprocess.PIPE, text=True) as giq:
+    heed = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
+    with subprocess.Popen([sys.executable, str(own)], stdout=subprocess.PIPE, text=True, preexec_fn=heed) as giq:
         assert giq.stdout is not None
         server = int(giq.stdout.readline())
         assert alive(server)
