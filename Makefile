@@ -16,7 +16,7 @@ quickstart: ## install giq, then run the main job on the simulated engine
 main-job: ## profile the simulated engine in real time, recommend, write the manifest
 	@echo "1. Profile: the simulated engine, llama-3-8b on one nvidia-l4, over HTTP in real time. ESTIMATED, not measured."
 	$(GIQ) profile --simulate --model llama-3-8b --accelerator nvidia-l4 \
-	  --input-tokens 64 --output-tokens 16 --concurrency 8,32 --request-rate 10 --duration 20s
+	  --input-tokens 64 --output-tokens 16 --concurrency 12,32 --request-rate 10 --duration 20s
 	@echo "2. Recommend: the cheapest accelerator for the chatbot use case, over the whole catalog. ESTIMATED, not measured."
 	$(GIQ) recommend --model llama-3-8b --target-ttft 300ms
 	@echo "3. Manifest of the first choice; for a cluster: giq manifest | kubectl apply -f -"
