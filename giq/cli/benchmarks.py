@@ -79,21 +79,20 @@ def _of_model(model: str, accelerator: str | None, use_case: str | None, results
     from giq.errors import UnknownNameError
     from giq.store.at_hand import shipped_estimates, shipped_published
 
-    catalog = load_catalog()
+    catalog, at_hand = load_catalog(), curves_at_hand(results_dir)
     try:
         model = catalog.model(model).name
     except UnknownNameError:
-        if all(curve.config.main.model != model for curve in curves_at_hand(results_dir)):
+        if all(curve.config.main.model != model for curve in at_hand):
             raise
     only = {}
     if accelerator:
         only["accelerator"] = catalog.accelerator(accelerator).name
     if use_case:
         only["use_case"] = catalog.use_case(use_case).name
-    near = [*curves_at_hand(results_dir), *shipped_published()]
     return [
         curve
-        for curve in (*near, *shipped_estimates(model, only))
+        for curve in (*at_hand, *shipped_published(), *shipped_estimates(model, only))
         if curve.config.main.model == model
         and curve.config.main.accelerator == only.get("accelerator", curve.config.main.accelerator)
         and curve.workload.use_case == only.get("use_case", curve.workload.use_case)

@@ -14,11 +14,9 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +26,9 @@ from giq.profiling.server_process import free_port
 from giq.store.parquet import write_bytes
 from giq.store.run import open_run
 from giq.units import parse_duration
-from tests.performance.exact_server import build
+from tests.performance.exact_server import build, wait_for
 from tests.performance.figures import Cell, Figures, streams
 from tests.performance.giq_command import figures_of
-
-STARTS_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,22 +61,12 @@ def exact_servers(program: Path, cell: Cell, cores: Sequence[int], folder: Path)
         processes.append(subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE))
         os.sched_setaffinity(processes[-1].pid, {core})
     try:
-        _wait_for(port)
+        wait_for(port)
         yield f"http://127.0.0.1:{port}", lateness
     finally:
         for process in processes:
             process.terminate()
         lateness += [json.loads(process.communicate()[0]) for process in processes]
-
-
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + STARTS_WITHIN_S
-    while True:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return
-        if time.monotonic() > until:
-            raise SystemExit("The exact server does not start.")
-        time.sleep(0.02)
 
 
 def measured(cores: Cores, streams_per_worker: int, hold_s: float) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from giq.profiling.server_process import free_port
+
 SOURCE = Path(__file__).resolve().parent / "exact_server.c"
 STARTS_WITHIN_S = 5.0
 
@@ -53,13 +55,13 @@ def build(folder: Path) -> Path:
 @contextlib.contextmanager
 def running(program: Path, timing: Timing, core: int, folder: Path) -> Iterator[ExactServer]:
     """Run *program* on *core*; its log of answers goes through *folder*."""
-    port, log = _free_port(), folder / "answers.log"
+    port, log = free_port(), folder / "answers.log"
     command: list[Any] = [program, port, timing.first_ms, timing.gap_ms, log]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE)
     os.sched_setaffinity(process.pid, {core})
     server = ExactServer(f"http://127.0.0.1:{port}")
     try:
-        _wait_for(port)
+        wait_for(port)
         yield server
     finally:
         process.terminate()
@@ -68,13 +70,8 @@ def running(program: Path, timing: Timing, core: int, folder: Path) -> Iterator[
         server.answers = np.fromfile(log, dtype=np.int64).reshape(-1, 3)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Return once a server listens on that loopback port."""
     until = time.monotonic() + STARTS_WITHIN_S
     while True:
         with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
