@@ -77,7 +77,7 @@ def expected(requests: Requests, held: Held, limits: Limits) -> tuple[Expected, 
     doubt. The interval is that of the ratio, with the error of the long run.
     """
     asked = [target for target in held.targets if target.metric in _METRICS]
-    stand_in = fitted(requests, limits) if asked and _plain(held.workload) and len(requests) <= MOST_REQUESTS else None
+    stand_in = fitted(requests, limits) if asked and held.workload.is_plain and len(requests) <= MOST_REQUESTS else None
     order = np.lexsort((requests.request_id, requests.scheduled_ns))
     inside = held.window.holds(requests.scheduled_ns)[order]
     batches = batch_count(int(inside.sum()))
@@ -92,12 +92,6 @@ def expected(requests: Requests, held: Held, limits: Limits) -> tuple[Expected, 
         later = 0.0 if target.metric == "tpot" else max(float(np.median(measured - like)), 0.0)
         found.append(_corrected(_Answers(measured, like + later, long + later, batches), target))
     return tuple(one for one in found if one is not None)
-
-
-def _plain(workload: Workload) -> bool:
-    """Whether a load is drawn request by request from a law that holds one rate."""
-    told = workload.conversation is not None or workload.shared_prefix is not None or workload.arrival.law == "trace"
-    return not told and workload.arrival.is_steady
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +166,6 @@ def _stretch(stand_in: StandIn, schedule: Schedule, load: OpenLoad, workload: Wo
     means = mean_length(workload.input_tokens), mean_length(workload.output_tokens)
     assert schedule.arrival_ns is not None  # noqa: S101 - open loop
     arrived = len(schedule) / float(schedule.arrival_ns[-1]) * NS_PER_S / load.rate_rps
-    prompt_s = stand_in.prompt_token_s * means[0]
-    output_s = (stand_in.sequence_s + stand_in.held_token_s * (means[0] + means[1] / 2)) * means[1]
-    share = prompt_s / (prompt_s + output_s) if prompt_s + output_s > 0 else 0.0
+    share = stand_in.prompt_share(*means)
     drawn = float(schedule.input_tokens.mean()) / means[0], float(schedule.output_tokens.mean()) / means[1]
     return arrived * (share * drawn[0] + (1 - share) * drawn[1])

@@ -34,9 +34,9 @@ _FIRST_SHARE, _RUNG_SHARE, _TIGHT_PROBES = 0.15, 0.35, 4
 _HOPED, _RUNG_HOPED, _HOPED_FIRST = 2.0, 8.0, 20.0
 """A larger rung completes up to so many times more than the last, or than the first (with a budget, without)."""
 _RUNG_LIVES, _TIGHT_LIVES = 3.0, 4.0
-_RUNG_PRECISIONS = (0.4, 0.1, 0.04)
+_RUNG_PRECISIONS = (0.4, 0.1, 0.1)
 """Of the first rung, the second, and those that may be the plateau."""
-_SHORT, _WORTH = 30, 2.0
+_SHORT, _WORTH, _WORTHWHILE = 30, 2.0, 0.15
 _FEWEST_BEGUN = 4
 _DRAIN, _TIGHT_DRAIN, _SPARE = 2.0, 1.0, 1.7
 _USUAL_SLOPE = 1.0
@@ -44,6 +44,8 @@ _SMALLEST_SLOPE, _LARGEST_SLOPE = 0.25, 25.0
 _NEAR_PRECISION, _FAR_PRECISION = 0.15, 0.25
 """What is asked of a percentile as measured, as a share of the rate; without its chance it is known much better."""
 _NEAR_LIVES, _FAR_LIVES = 7.0, 5.0
+_MOST_WAITED_S = 900.0
+"""So long is waited for as many requests as a percentile asks for: at a hundredth of a request a second it is hours."""
 _ENOUGH_S, _ENOUGH_LIVES = 60.0, 15.0
 """An open load is held no longer than the longer of these, unless its percentile asks for more requests."""
 
@@ -138,10 +140,12 @@ class Holding:
         else:
             drain_s = (_TIGHT_DRAIN if tight else _DRAIN) * life_s
             needed = _SHORT if tight else _SPARE * requests_needed(self.plan.targets)
-            least_s = max(SHORTEST_S, 2 * life_s + needed / load.rate_rps)
+            least_s = max(SHORTEST_S, 2 * life_s + min(needed / load.rate_rps, _MOST_WAITED_S))
             share = 1 / self.probes_left(_WORTH * least_s + drain_s)
         room_s = self.left_s - drain_s - BETWEEN_S
         most_s = LONGEST_S if isinstance(load, ClosedLoad) else max(_ENOUGH_S, _ENOUGH_LIVES * life_s, least_s)
+        if tight and not isinstance(load, ClosedLoad) and room_s >= _WORTHWHILE * self.plan.budget_s:
+            least_s = min(least_s, room_s)  # a short look is better than none
         longest_s = min(most_s, max(share * self.left_s - drain_s - BETWEEN_S, least_s) if tight else room_s)
         if longest_s > room_s or room_s < least_s:
             spent = format_span(self.plan.budget_s - max(self.left_s, 0.0))

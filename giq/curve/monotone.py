@@ -15,8 +15,9 @@ _FAR, _SAME, _RISE = 0.12, 2.0, 1.0
 _DRAWS = 300
 _TAIL = 0.05
 _BENT = 0.2
-_SHARED = 0.01
-"""As a logarithm of the load: the error that all points have in common, which no number of them takes away."""
+_SHARED, _SHARED_VALUE = 0.01, 0.01
+"""As logarithms of the load and of the value: the errors that all points have in common, which no number of them takes
+away."""
 _USUAL_SLOPE, _LEAST_SLOPE, _FARTHEST, _WIDE = 1.0, 0.25, 0.5, 0.2
 _Z90 = 1.645
 
@@ -29,7 +30,8 @@ class Crossing:
 
     `below`: already the lowest load is above it. `above`: no load is. The value is then that end of the range.
     `slope` is the growth of the values' logarithm with that of the load there, None at an end of the range, and
-    `distance` how far the next measured load is, as a logarithm.
+    `distance` how far the next measured load is, as a logarithm. `shared` is that part of the interval on either side,
+    as a logarithm, which more points would not make smaller: large where the curve is flat.
     """
 
     value: float
@@ -39,6 +41,7 @@ class Crossing:
     above: bool
     slope: float | None
     distance: float
+    shared: float = 0.0
 
 
 def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Crossing:
@@ -50,7 +53,8 @@ def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Cro
     between two loads the reciprocal of the value falls in a straight line: as for a queue's wait, c / (1 - rho),
     and for the time of a token, a + b n, of n running sequences that share the steps (n = rate x tokens x that time).
     The interval is that of the crossings of 300 curves drawn with those errors, those that cross beyond the loads
-    included, wider by a fifth of the distance to the next load: no curve is quite like that.
+    included, wider by a fifth of the distance to the next load: no curve is quite like that; its lower end also by how
+    much earlier a curve crosses whose logarithm rises in a straight line, as where a server is suddenly full.
     """
     x, y, error = _pooled(np.log(loads), np.log(values), errors)
     level = math.log(limit)
@@ -61,10 +65,13 @@ def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Cro
     cut = int(_TAIL * _DRAWS)
     distance = float(np.abs(x - value).min())
     known = _Z90 * _least_error(x, y, error, value)
+    shared = _Z90 * math.hypot(_SHARED, _SHARED_VALUE / _wide_slope(x, y, error, value))
     low, high = min(value - known, float(found[cut])), max(value + known, float(found[-1 - cut]))
-    below, above = (math.hypot(_Z90 * _SHARED, end - value) + _BENT * distance for end in (low, high))
+    below, above = (math.hypot(shared, end - value) + _BENT * distance for end in (low, high))
+    if side == 0:
+        below = math.hypot(below, value - _earlier(x, y, error, level))
     lo, hi = value - below, value + above
-    return Crossing(math.exp(value), math.exp(lo), math.exp(hi), side < 0, side > 0, slope, distance)
+    return Crossing(math.exp(value), math.exp(lo), math.exp(hi), side < 0, side > 0, slope, distance, shared)
 
 
 def _pooled(x: Floats, y: Floats, error: Floats) -> tuple[Floats, Floats, Floats]:
@@ -110,6 +117,12 @@ def _cross(x: Floats, y: Floats, error: Floats, level: float) -> tuple[float, fl
     return float(x[-1]), None, 1
 
 
+def _earlier(x: Floats, y: Floats, error: Floats, level: float) -> float:
+    """The crossing where between two loads it is the logarithm of the value that rises in a straight line."""
+    places, values = np.array(_never_falling(x, y, 1 / error**2)).T
+    return float(np.interp(level, values, places))
+
+
 def _least_error(x: Floats, y: Floats, error: Floats, value: float) -> float:
     """The standard error of the crossing at *value* by all that is known about there and the slope of a wide stretch.
 
@@ -118,11 +131,15 @@ def _least_error(x: Floats, y: Floats, error: Floats, value: float) -> float:
     near = np.abs(x - value) <= _FAR
     if not near.any():
         return 0.0
+    return float(1 / math.sqrt((1 / error[near] ** 2).sum())) / _wide_slope(x, y, error, value)
+
+
+def _wide_slope(x: Floats, y: Floats, error: Floats, value: float) -> float:
+    """The slope of a wide stretch around *value*, where that is measured; at least a quarter."""
     knots = np.array(_never_falling(x, y, 1 / error**2))
     left, right = np.interp([value - _WIDE, value + _WIDE], knots[:, 0], knots[:, 1])
     span = min(value + _WIDE, knots[-1, 0]) - max(value - _WIDE, knots[0, 0])
-    slope = max((right - left) / span if span > _FAR else _USUAL_SLOPE, _LEAST_SLOPE)
-    return float(1 / math.sqrt((1 / error[near] ** 2).sum())) / slope
+    return float(max((right - left) / span if span > _FAR else _USUAL_SLOPE, _LEAST_SLOPE))
 
 
 def _beyond(x: Floats, y: Floats, error: Floats, level: float, slope: float | None) -> float:

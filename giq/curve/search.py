@@ -29,7 +29,8 @@ from giq.workload.workload import ClosedLoad, OpenLoad
 FRACTIONS = (0.5, 0.7, 0.85, 0.95, 1.1)
 """Without targets: open-loop rates, as shares of the plateau that the closed loop found."""
 WANTED = 0.06
-"""Half-width of a capacity's 90 % interval, as a share of it, at which the search is content."""
+"""Half-width of a capacity's 90 % interval, as a share of it, at which the search is content; where the curve is flat,
+without what all points err by in common."""
 BESIDE, FAR = 0.05, 0.12
 """As logarithms: so near a capacity one load must have been held, or one of two that lie on either side of it."""
 
@@ -38,6 +39,8 @@ _SECOND_SHARE, _RUNG_SHARE = 0.6, 0.35
 """Of what is left of a budget: what the second rung and a later one may take."""
 _PLATEAU_GAIN = 0.03
 _NEAR_GAIN = 0.25
+_USE_TOLD, _OVERFULL = 0.3, 1.6
+"""From which share of KV cache in use on it tells how many requests fill it, and by how much more they shall."""
 _STEP_UP, _LEAST_STEP_UP, _STEP_DOWN, _FARTHEST = 1.25, 1.15, 0.9, 2.0
 _CAREFUL = 0.7
 _LOWEST_SHARE, _FEW = 0.02, 0.25
@@ -46,6 +49,8 @@ _FRACTION_BELOW, _WAY_UP, _MOST_BEYOND = 0.7, 0.6, 1.5
 _FIRST, _TIGHT_FIRST, _TIGHT_DOWN = 0.8, 0.7, 0.75
 _ASIDE = 1.05
 _HIGHEST_SHARE = 1.1
+_AT_LIMIT, _LIMIT_POINTS = 0.995, 2
+"""The highest rate that may be offered was held from this share of it on, and so often is enough."""
 _USUAL_SLOPE = 1.0
 _NOT_THE_SERVER = frozenset(INVALIDATING) - {"NOT_STEADY", "ERRORS", "TOO_FEW"}
 
@@ -55,15 +60,16 @@ def next_probe(points: Sequence[Point], plan: SearchPlan, spent_s: float = 0.0) 
 
     *spent_s* of the plan's budget are gone.
 
-    1. Closed-loop rungs 8, 32, 128 ... (by 2 where a doubling gains little) until requests wait on the server, a
-       doubling completes less than 3 % more, requests fail, or `max_concurrency` is reached. They tell the plateau.
+    1. Closed-loop rungs 8, 32, 128 ... (by 2 where a doubling gains little, no more than surely fill the KV cache)
+       until requests wait on the server, a doubling completes less than 3 % more, requests fail, or `max_concurrency`
+       is reached. They tell the plateau.
     2. Open loop, where the decision lies: at the rate at which the rungs say that the first target is about to be
        missed; then wherever the curve through all points crosses that target's limit, as precisely as it takes.
        Half the lowest rate where all miss, a quarter more than the highest where all meet.
     3. Without targets: 0.5, 0.7, 0.85, 0.95 and 1.1 x the plateau, upwards, until one is past saturation.
 
-    It ends when the capacity's interval is within 6 % of it on either side, when no rate meets a target or all that
-    may be offered do, or when points or budget are used up.
+    It ends when the capacity's interval is within 6 % of it on either side (without what all points err by in common),
+    when no rate meets a target or all that may be offered do, or when points or budget are used up.
     """
     if len(points) >= plan.max_points:
         return Finished(f"{plan.max_points} load points were allowed, and all are measured")
@@ -106,7 +112,7 @@ class _Search:
         ):
             return None
         factor = 2 if gain < _NEAR_GAIN and not self.known.tight else RUNG_FACTOR
-        following = min(slots * factor, self.known.plan.max_concurrency)
+        following = min(slots * factor, _overfilling(last), self.known.plan.max_concurrency)
         share = _RUNG_SHARE if len(self.known.rungs) > 1 or not self.known.tight else _SECOND_SHARE
         while following > slots and self.known.rung_s(following) > share * self.known.left_s:
             following //= 2
@@ -141,10 +147,14 @@ class _Search:
             return self.higher(first)
         rivals = [bracket for bracket in brackets if bracket.found.lo < first.found.hi]
         lo, hi = min(one.found.lo for one in rivals), min(one.found.hi for one in rivals)
-        if (hi - lo) / 2 <= WANTED * first.found.value and self.near(first.found):
+        limit = self.known.plan.max_rate_rps
+        if first.found.value >= limit and sum(rate >= _AT_LIMIT * limit for rate in self.rates()) >= _LIMIT_POINTS:
+            return self.limited()
+        wanted = math.hypot(WANTED, first.found.shared) * first.found.value
+        if (hi - lo) / 2 <= wanted and self.near(first.found):
             return Finished(self.told(first, (lo, hi)))
         least = min(rivals, key=lambda one: (one.found.lo, one.found.value))
-        aim = least if self.near(first.found) and _half_width(first.found) <= WANTED else first
+        aim = least if self.near(first.found) and _content(first.found) else first
         return self.known.probe(OpenLoad(rate_rps=self.allowed(min(_aimed(aim.found), self.careful()))), aim)
 
     def careful(self) -> float:
@@ -203,10 +213,10 @@ class _Search:
             _HIGHEST_SHARE * self.known.most() if reached else _FARTHEST * max(self.known.most(), highest)
         )
         over = self.overload()
-        if highest >= 0.995 * self.known.plan.max_rate_rps and len(self.known.opened) < 2:
+        if highest >= _AT_LIMIT * self.known.plan.max_rate_rps and len(self.known.opened) < 2:
             return self.known.probe(OpenLoad(rate_rps=self.allowed(_FRACTION_BELOW * highest)), bracket)
-        if highest >= 0.995 * self.known.plan.max_rate_rps:
-            return Finished(f"every target is met up to {format_rate(highest)}, the highest rate that may be offered")
+        if highest >= _AT_LIMIT * self.known.plan.max_rate_rps:
+            return self.limited()
         if over <= 1.1 * highest or (highest >= 0.99 * top and math.isinf(over)):
             return Finished(f"every target is met up to saturation, {format_rate(self.known.most())}")
         upper = min(over, top * 1.0001)
@@ -215,6 +225,15 @@ class _Search:
         least = 1.01 * highest if len(self.known.opened) < 2 else min(_LEAST_STEP_UP * highest, middle)
         rate = self.allowed(max(guess, least))
         return self.known.probe(OpenLoad(rate_rps=rate), bracket)
+
+    def limited(self) -> Finished:
+        """Every target is met up to what may be offered."""
+        rate = format_rate(self.known.plan.max_rate_rps)
+        return Finished(f"every target is met up to {rate}, the highest rate that may be offered")
+
+    def rates(self) -> list[float]:
+        """The rates offered."""
+        return [point.offered_rps or 0.0 for point in self.known.opened]
 
     def overload(self) -> float:
         """The lowest rate offered that is past saturation; infinite where none is."""
@@ -255,8 +274,9 @@ def _aimed(found: Crossing) -> float:
     return found.value * (_ASIDE if up else 1 / _ASIDE)
 
 
-def _half_width(found: Crossing) -> float:
-    return (found.hi - found.lo) / 2 / found.value
+def _content(found: Crossing) -> bool:
+    """Whether the half-width of its interval is as wanted, but for the errors that all points share."""
+    return (found.hi - found.lo) / 2 <= math.hypot(WANTED, found.shared) * found.value
 
 
 def _between(told: Sequence[tuple[float, float]], limit: float) -> float | None:
@@ -276,6 +296,14 @@ def _beyond(told: Sequence[tuple[float, float]], limit: float) -> float | None:
         return _MOST_BEYOND * high
     falling = (1 / value - 1 / above) / (high - low)
     return min(high + (1 / above - 1 / limit) / falling, _MOST_BEYOND * high)
+
+
+def _overfilling(rung: Point) -> int:
+    """So many slots as surely fill the KV cache, as its use at *rung* tells: more would only wait."""
+    used = rung.kv_usage_mean
+    if used is None or used < _USE_TOLD:
+        return RUNG_FACTOR * int(rung.concurrency or 1)
+    return math.ceil(_OVERFULL * (rung.concurrency or 1.0) / used)
 
 
 def _missed(point: Point, target: Target) -> bool:

@@ -64,18 +64,28 @@ class StandIn:
 
     def answers(self, arrivals_s: Floats, inputs: Lengths, outputs: Lengths) -> tuple[Floats, Floats]:
         """When the first and the last token of each request came, in s; *arrivals_s* ascend."""
-        return _Run(self, arrivals_s, inputs, outputs).drive()
+        return _Run(self, arrivals_s.tolist(), inputs, outputs).drive()
+
+    def prompt_share(self, prompt: float, output: float) -> float:
+        """The share of its time that a full server spends on the prompt of a request of such lengths."""
+        prompt_s = self.prompt_token_s * prompt
+        output_s = (self.sequence_s + self.held_token_s * (prompt + output / 2)) * output
+        return prompt_s / (prompt_s + output_s) if prompt_s + output_s > 0 else 0.0
+
+    def answers_in_turn(self, slots: int, inputs: Lengths, outputs: Lengths) -> tuple[Floats, Floats]:
+        """The same where *slots* requests are in flight all the time: the next arrives when one has ended."""
+        return _Run(self, [0.0] * min(slots, len(inputs)), inputs, outputs).drive()
 
 
 class _Run:
     """The steps of a stand-in, one after the other; those without a prompt that nothing interrupts all at once."""
 
-    def __init__(self, server: StandIn, arrivals_s: Floats, inputs: Lengths, outputs: Lengths) -> None:
+    def __init__(self, server: StandIn, arrivals_s: list[float], inputs: Lengths, outputs: Lengths) -> None:
         self.server, self.limits = server, server.limits
-        self.arrivals: list[float] = arrivals_s.tolist()
+        self.arrivals = arrivals_s  # of those that are not there yet, one is as soon as another ends
         self.prompts: list[int] = inputs.tolist()  # of one that lost its cache also what it had made
         self.left: list[int] = np.maximum(outputs, 1).tolist()
-        self.first, self.last = np.zeros(len(arrivals_s)), np.zeros(len(arrivals_s))
+        self.first, self.last = np.zeros(len(inputs)), np.zeros(len(inputs))
         self.now, self.steps, self.following, self.held = self.arrivals[0], 0, 0, 0
         self.waiting: deque[int] = deque()
         self.reading: deque[list[int]] = deque()
@@ -84,9 +94,9 @@ class _Run:
 
     def drive(self) -> tuple[Floats, Floats]:
         """Serve all requests."""
-        count, arrivals = len(self.arrivals), self.arrivals
-        while self.following < count or self.waiting or self.reading or self.since:
-            while self.following < count and arrivals[self.following] <= self.now:
+        arrivals = self.arrivals
+        while self.following < len(arrivals) or self.waiting or self.reading or self.since:
+            while self.following < len(arrivals) and arrivals[self.following] <= self.now:
                 self.waiting.append(self.following)
                 self.following += 1
             if self.waiting:
@@ -171,6 +181,8 @@ class _Run:
                 del self.since[request]
                 self.last[request] = self.now
                 self.held -= self.prompts[request] + end - since
+                if len(self.arrivals) < len(self.prompts):
+                    self.arrivals.append(self.now)
         while self.ends and self.ends[0][1] not in self.since:
             heappop(self.ends)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from giq import documents
 from giq.curve.chance import Held, expected
+from giq.curve.completions import Turns, completions
 from giq.curve.in_flight import falls_behind, in_flight
 from giq.curve.intervals import batch_count, batch_labels, distribution, pool, pool_of_gaps
 from giq.curve.latencies import latencies, meeting
@@ -24,7 +25,7 @@ from giq.curve.targets import Target, requests_needed, thresholds
 from giq.curve.throughput import input_counts, input_tokens_in, output_tokens_in
 from giq.curve.window import Window
 from giq.curve.work import kv_held, work_done
-from giq.workload.workload import Load, OpenLoad, Workload
+from giq.workload.workload import ClosedLoad, Load, OpenLoad, Workload
 
 _LARGE_SHARE = 0.01
 _LEAST_USED = 0.02
@@ -201,10 +202,17 @@ class _Summary:
         return kv_held(self.requests, self.window) / used if used and used > _LEAST_USED else math.inf
 
     def work(self) -> dict[str, Any]:
-        """What the window's tokens amount to, for a server that always had work."""
-        known = None if self.facts.workload is None else mean_lengths(self.facts.workload)
+        """What the window's tokens amount to, for a server that always had work; of a closed loop in the long run."""
+        workload, load = self.facts.workload, self.facts.load
+        known = None if workload is None else mean_lengths(workload)
         done = None if known is None else work_done(self.requests, self.window, known)
-        return {} if done is None else {"work_rps": done.rate, "prompt_share": done.prompt_share}
+        if workload is None or done is None:
+            return {}
+        long = None
+        if isinstance(load, ClosedLoad) and workload.is_plain:
+            limits = replace(self.facts.step, kv_tokens=self.kv_tokens())
+            long = completions(self.requests, Turns(load.concurrency, workload), limits)
+        return {"work_rps": long or done.rate, "prompt_share": done.prompt_share}
 
     def lengths(self) -> dict[str, Any]:
         """Means and p90 of the measured requests' lengths: the server's counts, of failed ones what was asked for."""

@@ -63,13 +63,18 @@ def work_done(requests: Requests, window: Window, mean_lengths: tuple[float, flo
 
 
 def kv_held(requests: Requests, window: Window) -> float:
-    """How many tokens' KV was held on average over *window*: of each request its prompt and half its output."""
+    """How many tokens' KV was held on average over *window*: of each request its prompt and what was made by then.
+
+    An output is made evenly from the first token to the last: over a part of that, up to the middle of the part.
+    """
     total = 0.0
     for part in requests.parts():
         served = _served(part)
-        begun = np.maximum(part.first_token_ns[served], window.start_ns)
-        inside = np.maximum(np.minimum(part.last_token_ns[served], window.end_ns) - begun, 0) / NS_PER_S
-        total += float(inside @ (part.requested_input_tokens[served] + part.requested_output_tokens[served] / 2))
+        first, last = part.first_token_ns[served], part.last_token_ns[served]
+        begun, ended = np.maximum(first, window.start_ns), np.minimum(last, window.end_ns)
+        made = ((begun + ended) / 2 - first) / np.maximum(last - first, 1) * part.requested_output_tokens[served]
+        inside = np.maximum(ended - begun, 0) / NS_PER_S
+        total += float(inside @ (part.requested_input_tokens[served] + made))
     return total / window.seconds if window.seconds > 0 else 0.0
 
 

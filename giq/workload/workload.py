@@ -104,6 +104,12 @@ class Workload(Entry, frozen=True, kw_only=True):
         """16 hex digits that name this workload."""
         return content_id(self)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether each request is drawn alone, from a law that holds one rate."""
+        told = self.conversation is not None or self.shared_prefix is not None or self.arrival.law == "trace"
+        return not told and self.arrival.is_steady
+
     def canonical(self) -> str:
         """The canonical JSON that `workload_id` is made from."""
         return canonical_json(self)

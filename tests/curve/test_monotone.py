@@ -65,3 +65,19 @@ def test_uncertain_neighbours_make_no_step() -> None:
 
     assert found.value == pytest.approx(10.4, rel=0.02)
     assert (found.hi - found.lo) / 2 / found.value > 0.1
+
+
+def test_a_gap_over_a_steep_rise_is_doubted_below() -> None:
+    """Where a value of 0.1 at 2 is followed by one of 30 at 2.5, a sudden rise would be crossed much earlier."""
+    found = crossing(np.array([2.0, 2.5]), np.array([0.1, 30.0]), np.full(2, 0.05), 2.0)
+
+    assert found.value > 2.45
+    assert found.lo < 2.3
+
+
+def test_a_flat_curve_is_doubted_however_precise_its_points_are() -> None:
+    """What all points err by in common moves the crossing of a flat curve farther than that of a steep one."""
+    flat, steep = (crossing(LOADS, LOADS**power, np.full(4, 1e-4), 3.0**power) for power in (0.25, 2.0))
+
+    assert flat.shared > 3 * steep.shared
+    assert flat.hi / flat.lo > steep.hi / steep.lo > 1

@@ -114,6 +114,20 @@ def saturation_of(points: list[Point]) -> float:
     return found.value
 
 
+@given(st.floats(0.31, 1.0))
+def test_a_rung_no_more_than_fills_the_kv_cache(make_point: MakePoint, used: float) -> None:
+    """Where a rung tells how full the cache is, the next has so many slots as surely fill it, and more than before."""
+    rungs = [
+        make_point("closed", rate, concurrency=slots, point_id=f"p{slots}", kv_usage_mean=share)
+        for slots, rate, share in ((8, 1.0, used / 4), (32, 3.0, used))
+    ]
+    following = next_probe(rungs, plan(Target("ttft", 1.0)))
+
+    assert isinstance(following, Probe)
+    assert isinstance(following.load, ClosedLoad)
+    assert 32 / used < following.load.concurrency <= 1.6 * 32 / used + 1
+
+
 def test_the_highest_concurrency_is_kept(server: Callable[..., Server]) -> None:
     """A rung never exceeds the plan's limit, and rates go up until the load is past saturation all the same."""
     probes, points, _ = searched(server(10.0, 0.1), plan(max_concurrency=24))

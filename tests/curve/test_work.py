@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from giq.curve import Requests, Window
-from giq.curve.work import work_done
+from giq.curve.work import kv_held, work_done
 from tests.curve.conftest import columns
 
 PROMPT_S, OUTPUT_S = 0.001, 0.01
@@ -46,3 +46,15 @@ def test_few_requests_tell_nothing() -> None:
     requests = busy(30, 0)
 
     assert work_done(requests, Window(0, int(requests.end_ns[-1]), True, "test"), MEANS) is None
+
+
+def test_a_part_of_an_answer_holds_what_was_made_until_then() -> None:
+    """A request with 100 prompt and 40 output tokens holds 135 on average over the last quarter of its decoding."""
+    one = np.zeros(1, dtype=np.int64)
+    requests = dataclasses.replace(
+        columns(one, one, one + 40_000, 2), requested_input_tokens=one + 100, requested_output_tokens=one + 40
+    )
+
+    assert kv_held(requests, Window(30_000, 40_000, True, "test")) == pytest.approx(135)
+    assert kv_held(requests, Window(30_000, 50_000, True, "test")) == pytest.approx(67.5)
+    assert kv_held(requests, Window(40_000, 50_000, True, "test")) == 0

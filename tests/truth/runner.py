@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,6 +23,7 @@ from giq.curve.summary import PointFacts, summarise
 from giq.curve.window import choose_window
 from giq.documents import replace
 from giq.engine.simulation import Simulation, simulate
+from giq.profiling.session import LONGEST_SEARCH_S
 from giq.units import NS_PER_S
 from giq.workload.schedule import Schedule, make_schedule
 from giq.workload.warm_start import warm_schedule
@@ -51,6 +53,7 @@ def search(case: Case, seed: int = 0, budget_s: float = float("inf")) -> Outcome
     plan = SearchPlan(
         targets=case.targets, workload=case.workload, budget_s=budget_s,
         max_rate_rps=case.max_rate_rps or float("inf"),
+        longest_s=LONGEST_SEARCH_S if math.isinf(budget_s) else float("inf"),
     )  # fmt: skip
     points: list[Point] = []
     spent = CALIBRATION_S
