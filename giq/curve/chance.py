@@ -29,8 +29,8 @@ _ALIKE = 0.4
 """The stand-in follows the server where what batches drawn again give for both is correlated so much."""
 _GROWN = 1.5
 """A long run whose later half has a percentile so much larger never settles: the stand-in is overloaded."""
-_DOUBT = 0.15
-"""Of a shift so much is doubtful: the stand-in is not the server."""
+_DOUBT, _UNLIKE = 0.25, 0.5
+"""The stand-in is not the server: so much of a shift is doubtful, and of what they differ by under the same load."""
 _WIDTH = 1.73
 """Half of a 90 % interval over the standard error: Student's t with 19 degrees of freedom."""
 _METRICS = ("ttft", "tpot", "latency")
@@ -74,7 +74,8 @@ def expected(requests: Requests, held: Held, limits: Limits) -> tuple[Expected, 
     by which its percentile differs between the two, what was measured is corrected: a control variate (Law,
     "Simulation Modeling and Analysis", section 11.4) with the coefficient 1 where the stand-in follows the server:
     where batches of requests drawn again move both alike. Where they do not, half of it is taken, and the other half is
-    doubt. The interval is that of the ratio, with the error of the long run.
+    doubt. The interval is that of the ratio, with the error of the long run; it is wide where the shift is large, or
+    the stand-in was far off under the load itself.
     """
     asked = [target for target in held.targets if target.metric in _METRICS]
     stand_in = fitted(requests, limits) if asked and held.workload.is_plain and len(requests) <= MOST_REQUESTS else None
@@ -124,6 +125,7 @@ def _corrected(answers: _Answers, target: Target) -> Expected | None:
     alike = (alone**2 + by_chance**2 - left**2) / max(2 * alone * by_chance, 1e-12)
     shift = math.log(_percentile(answers.long, target) / chance)
     taken, doubt = (shift, _DOUBT * shift) if alike >= _ALIKE else (shift / 2, shift / 2)
+    doubt = math.hypot(doubt, _UNLIKE * math.log(value / chance))
     inflated = math.sqrt(variance_factor(measured.shares_above(value) - like.shares_above(chance)))
     of_long = by_chance * math.sqrt(len(answers.measured) / len(answers.long))
     width = _WIDTH * math.hypot(left * inflated, of_long, doubt)

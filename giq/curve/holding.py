@@ -43,7 +43,7 @@ _USUAL_SLOPE = 1.0
 _SMALLEST_SLOPE, _LARGEST_SLOPE = 0.25, 25.0
 _NEAR_PRECISION, _FAR_PRECISION = 0.15, 0.25
 """What is asked of a percentile as measured, as a share of the rate; without its chance it is known much better."""
-_NEAR_LIVES, _FAR_LIVES = 7.0, 5.0
+_NEAR_LIVES, _FAR_LIVES, _NEAR_S = 7.0, 5.0, 20.0
 _MOST_WAITED_S = 900.0
 """So long is waited for as many requests as a percentile asks for: at a hundredth of a request a second it is hours."""
 _ENOUGH_S, _ENOUGH_LIVES = 60.0, 15.0
@@ -220,4 +220,5 @@ class Holding:
             precision=slope * (_NEAR_PRECISION if near else _FAR_PRECISION),
             margin=0.3 if near else 0.2,
             lifetimes=_NEAR_LIVES if near else _FAR_LIVES,
+            least_s=_NEAR_S if near and not self.tight else 0.0,
         )

@@ -49,6 +49,8 @@ _FRACTION_BELOW, _WAY_UP, _MOST_BEYOND = 0.7, 0.6, 1.5
 _FIRST, _TIGHT_FIRST, _TIGHT_DOWN = 0.8, 0.7, 0.75
 _ASIDE = 1.05
 _HIGHEST_SHARE = 1.1
+_ONE_SIDE, _ENOUGH_NEAR = 1.3, 8
+"""How much farther one end may be; and the loads near a crossing after which one more tells little."""
 _AT_LIMIT, _LIMIT_POINTS = 0.995, 2
 """The highest rate that may be offered was held from this share of it on, and so often is enough."""
 _USUAL_SLOPE = 1.0
@@ -145,17 +147,25 @@ class _Search:
             return self.lower(first, min(crossed, default=math.inf))
         if first.found.above:
             return self.higher(first)
-        rivals = [bracket for bracket in brackets if bracket.found.lo < first.found.hi]
+        return self.decided(first, [bracket for bracket in brackets if bracket.found.lo < first.found.hi])
+
+    def decided(self, first: Bracket, rivals: Sequence[Bracket]) -> Probe | Finished:
+        """The next rate where *first* is crossed first, but for one of *rivals*, which are all that may be."""
         lo, hi = min(one.found.lo for one in rivals), min(one.found.hi for one in rivals)
         limit = self.known.plan.max_rate_rps
         if first.found.value >= limit and sum(rate >= _AT_LIMIT * limit for rate in self.rates()) >= _LIMIT_POINTS:
             return self.limited()
-        wanted = math.hypot(WANTED, first.found.shared) * first.found.value
-        if (hi - lo) / 2 <= wanted and self.near(first.found):
+        if _content(first.found, (lo, hi)) and self.near(first.found):
             return Finished(self.told(first, (lo, hi)))
         least = min(rivals, key=lambda one: (one.found.lo, one.found.value))
-        aim = least if self.near(first.found) and _content(first.found) else first
+        aim = least if self.near(first.found) and _content(first.found, (first.found.lo, first.found.hi)) else first
+        if all(self.how_often(one.found) >= _ENOUGH_NEAR for one in (first, aim)):
+            return Finished(self.told(first, (lo, hi)))
         return self.known.probe(OpenLoad(rate_rps=self.allowed(min(_aimed(aim.found), self.careful()))), aim)
+
+    def how_often(self, found: Crossing) -> int:
+        """How many open loads were held near a crossing."""
+        return sum(abs(math.log(rate / found.value)) <= FAR for rate in self.rates())
 
     def careful(self) -> float:
         """Not so near saturation, while no load was, that a small error of it would take the next one there."""
@@ -274,9 +284,11 @@ def _aimed(found: Crossing) -> float:
     return found.value * (_ASIDE if up else 1 / _ASIDE)
 
 
-def _content(found: Crossing) -> bool:
-    """Whether the half-width of its interval is as wanted, but for the errors that all points share."""
-    return (found.hi - found.lo) / 2 <= math.hypot(WANTED, found.shared) * found.value
+def _content(found: Crossing, ends: tuple[float, float]) -> bool:
+    """Whether an interval is as narrow as wanted, and neither end far off, but for the errors that all points share."""
+    wanted = math.hypot(WANTED, found.shared) * found.value
+    farthest = max(found.value - ends[0], ends[1] - found.value)
+    return (ends[1] - ends[0]) / 2 <= wanted and farthest <= _ONE_SIDE * wanted
 
 
 def _between(told: Sequence[tuple[float, float]], limit: float) -> float | None:
