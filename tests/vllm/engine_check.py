@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -48,9 +46,9 @@ from giq.workload.workload import ClosedLoad, Load, OpenLoad, Stop, Workload, pa
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from server import MODEL_NAME, SETTINGS, VllmServer
+from client import profiled
+from server import MODEL_NAME, VllmServer
 
-GIQ = Path(sys.executable).parent / "giq"
 SEED = 7
 SOURCE = Source(title="tests/vllm/make_model.py", date="2026-11-21")
 CPU_BLOCKS = 8192
@@ -172,22 +170,8 @@ def measure(folder: Path) -> None:
 
 def measured(server: VllmServer, trial: Trial, folder: Path) -> dict[str, Any]:
     """What `giq profile` measures of *trial*."""
-    results = folder / "runs"
-    before = set(results.glob("run=*"))
-    core = server.client_core
-
-    def pin() -> None:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-
-    command = [str(GIQ), "profile", "--endpoint", server.url, "--results-dir", str(results), *trial.words()]
-    process = subprocess.run(
-        command, env=os.environ | SETTINGS, capture_output=True, text=True, check=False, preexec_fn=pin
-    )
-    found = set(results.glob("run=*")) - before
-    if len(found) != 1:
-        raise SystemExit(process.stderr)
-    row = pd.read_parquet(next(iter(found)) / "points.parquet").iloc[0]
+    run = profiled(server, folder / "runs", trial.words())
+    row = pd.read_parquet(run.folder / "points.parquet").iloc[0]
     kept = {name: float(row[name]) for name in (*COLUMNS, "achieved_rps", "preemptions", "window_s")}
     return kept | {"flags": ",".join(row["flags"])}
 
