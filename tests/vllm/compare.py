@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +22,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from client import on_core
 from counters import Counters, Values, counters_of, read_counters
-from server import MODEL_NAME, SETTINGS, VllmServer, tiny_model
+from server import MODEL_NAME, VllmServer, tiny_model
 
 INPUT_TOKENS, OUTPUT_TOKENS = 64, 32
 THROUGHPUT_SHARE, TPOT_SHARE = 0.03, 0.05
@@ -93,13 +92,7 @@ def on_client_core(server: Served, command: Sequence[str]) -> None:
     Raises:
         RuntimeError: it failed; the message ends with what it wrote.
     """
-
-    def pin() -> None:
-        if server.client_core is not None:
-            os.sched_setaffinity(0, {server.client_core})
-
-    environment = {**os.environ, **SETTINGS}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, preexec_fn=pin)
+    done = on_core(server.client_core, command)
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -29,9 +27,10 @@ from giq.store.run import open_run
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from client import profiled
 from engine_fit import FIELDS, FIGURES, Measured, Seen, fit, schedule
 from engine_loads import CPU_BLOCKS, TRIALS, Trial, order
-from server import SETTINGS, VllmServer
+from server import VllmServer
 
 LIMITS = {"output_tps": 0.05, "tpot_p50_s": 0.08, "ttft_p50_s": 0.15, "ttft_p90_s": 0.25}
 
@@ -56,23 +55,7 @@ def measure(folder: Path, passes: int) -> None:
 
 def measured(server: VllmServer, trial: Trial, number: int, folder: Path) -> dict[str, Any]:
     """What `giq profile` measures of that pass of *trial*."""
-    results = folder / "runs"
-    before = set(results.glob("run=*"))
-    core = server.client_core
-
-    def pin() -> None:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
-
-    words = ["--endpoint", server.url, "--results-dir", str(results), *trial.words(number)]
-    process = subprocess.run(
-        [sys.executable, "-m", "giq", "profile", *words],
-        env=os.environ | SETTINGS, capture_output=True, text=True, check=False, preexec_fn=pin,
-    )  # fmt: skip
-    found = set(results.glob("run=*")) - before
-    if len(found) != 1:
-        raise SystemExit(process.stderr)
-    run = next(iter(found))
+    run = profiled(server, folder / "runs", trial.words(number)).folder
     row = pd.read_parquet(run / "points.parquet").iloc[0]
     kept = {name: float(row[name]) for name in ("achieved_rps", "preemptions")}
     return kept | {"flags": ",".join(row["flags"]), "run": run.name}

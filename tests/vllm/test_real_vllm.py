@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import duckdb
 import pandas as pd
 import pytest
-from conftest import Profile, Run
+from client import GIQ, Run
+from conftest import Profile
 from counters import Counters, read_counters
 from server import VllmServer
 
@@ -218,8 +219,6 @@ def test_the_result_is_read_by_path_alone(saturated: Saturated) -> None:
 def test_points_can_be_made_anew_from_the_records(saturated: Saturated) -> None:
     """Every stored point follows again from the stored records."""
     import subprocess
-
-    from conftest import GIQ
 
     command = [str(GIQ), "benchmarks", "recompute", str(saturated.run.folder)]
     again = subprocess.run(command, capture_output=True, text=True, check=False)
