@@ -29,10 +29,10 @@ def answered(n: int, seed: int) -> Requests:
     schedule = make_schedule(WORKLOAD, ClosedLoad(concurrency=SLOTS), Stop(requests=n), seed)
     first, last = SERVER.answers_in_turn(SLOTS, schedule.input_tokens, schedule.output_tokens)
     sent = np.concatenate([np.zeros(min(SLOTS, n)), np.sort(last)])[:n]
-    as_ns = [np.rint(times * NS_PER_S).astype(np.int64) for times in (sent, first, last)]
+    sent_ns, first_ns, last_ns = (np.rint(times * NS_PER_S).astype(np.int64) for times in (sent, first, last))
     inputs, outputs = schedule.input_tokens.astype(np.int64), schedule.output_tokens.astype(np.int64)
     return dataclasses.replace(
-        columns(*as_ns, 2), requested_input_tokens=inputs, requested_output_tokens=outputs, output_tokens=outputs
+        columns(sent_ns, first_ns, last_ns, 2), requested_input_tokens=inputs, requested_output_tokens=outputs, output_tokens=outputs
     )
 
 
