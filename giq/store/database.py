@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -16,15 +16,11 @@ from giq.curve.curve import Curve, curve_id
 from giq.curve.point import Point
 from giq.curve.requests import Requests
 from giq.errors import DataError
-from giq.store import run_tables
 from giq.store.locations import Location, locate
 from giq.store.parquet import open_table, read_rows, write_table
-from giq.store.point_rows import PointRow, points_table, rows_of, with_hive_keys
-from giq.store.run import Run, open_run
-from giq.store.schema import HIVE_POINTS, POINTS, aligned
-
-if TYPE_CHECKING:
-    import pandas as pd
+from giq.store.point_rows import PointRow, points_table, rows_of
+from giq.store.run import open_run
+from giq.store.schema import HIVE_POINTS, POINTS
 
 T = TypeVar("T")
 
@@ -59,29 +55,6 @@ def read_curves(
 def curves_of(rows: Iterable[PointRow]) -> list[Curve]:
     """The curves that *rows* make, as `read_curves` tells, by model, accelerator and identity."""
     return list(_by_curve(rows).values())
-
-
-def points_frame(location: str | Path, on_damage: OnDamage | None = None) -> pd.DataFrame:
-    """The table `points` of all files in *location* as a pandas DataFrame; finds and raises as `read_curves` does."""
-
-    def whole(table: Any, where: str) -> Any:
-        return aligned(with_hive_keys(table, where), POINTS, where)
-
-    tables = list(_each_table(locate(location), on_damage, whole))
-    frame: pd.DataFrame = pa.concat_tables([POINTS.empty_table(), *tables]).to_pandas()
-    return frame
-
-
-def requests_frame(run: Run | str | Path) -> pd.DataFrame:
-    """The table `requests` of a run, of all its points, as a pandas DataFrame.
-
-    Raises:
-        DamagedFileError: the file is damaged.
-        DataError: it is no folder of a run.
-    """
-    folder = (run if isinstance(run, Run) else open_run(run)).path
-    frame: pd.DataFrame = run_tables.all_rows(folder, run_tables.REQUEST_TABLE).to_pandas()
-    return frame
 
 
 def read_requests(run_path: str | Path, point_id: str) -> Requests:

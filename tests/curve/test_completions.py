@@ -32,7 +32,10 @@ def answered(n: int, seed: int) -> Requests:
     sent_ns, first_ns, last_ns = (np.rint(times * NS_PER_S).astype(np.int64) for times in (sent, first, last))
     inputs, outputs = schedule.input_tokens.astype(np.int64), schedule.output_tokens.astype(np.int64)
     return dataclasses.replace(
-        columns(sent_ns, first_ns, last_ns, 2), requested_input_tokens=inputs, requested_output_tokens=outputs, output_tokens=outputs
+        columns(sent_ns, first_ns, last_ns, 2),
+        requested_input_tokens=inputs,
+        requested_output_tokens=outputs,
+        output_tokens=outputs,
     )
 
 

@@ -15,7 +15,8 @@ from giq.catalog.use_cases import Lengths
 from giq.curve.curve import Curve
 from giq.curve.point import Attainment, Distribution, Estimate, Evidence, HardwareSource, Point
 from giq.errors import DamagedFileError, DataError, NewerFormatError
-from giq.store.database import points_frame, read_curves, write_points
+from giq.store.database import read_curves, write_points
+from giq.store.frames import read_points
 from giq.store.parquet import replace_table
 from giq.store.point_rows import PointRow, points_table
 from giq.store.run import create_run
@@ -142,7 +143,6 @@ def test_no_points_are_no_curves(tmp_path: Path) -> None:
     """An empty folder, and a curve without points, are nothing to read and nothing to write."""
     assert write_points(tmp_path, [Curve(CONFIG, WORKLOAD, ())]) == []
     assert read_curves(tmp_path) == []
-    assert list(points_frame(tmp_path).columns) == POINTS.names
 
 
 def test_damaged_files_are_told_and_the_others_read(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_the_frame_is_the_same_from_runs_and_from_the_layout(tmp_path: Path) -> 
     saved_run(tmp_path / "results", "r1", rich("p1"), point("p2", offered_rps=3.0))
     write_points(tmp_path / "database", read_curves(tmp_path / "results"))
 
-    of_runs, of_layout = points_frame(tmp_path / "results"), points_frame(tmp_path / "database")
+    of_runs, of_layout = read_points(tmp_path / "results"), read_points(tmp_path / "database")
     assert list(of_runs.columns) == POINTS.names
     pd.testing.assert_frame_equal(of_runs, of_layout)
     assert of_runs["model"].tolist() == [MODEL, MODEL]

@@ -10,7 +10,8 @@ import pytest
 
 from giq.curve.requests import Requests
 from giq.errors import DamagedFileError, DataError, StorageError, UsageError
-from giq.store.database import read_requests, requests_frame
+from giq.store import frames
+from giq.store.database import read_requests
 from giq.store.run import Run, create_run, open_run
 
 from .examples import CONFIG, largest_file, manifest, phases, point, record, sample
@@ -101,7 +102,7 @@ def test_all_requests_of_a_run_are_one_frame(run: Run) -> None:
     measure(run, "p1", 2)
     run.journal("p2").append([record(0, point_id="p2")])
 
-    frame = requests_frame(run)
+    frame = frames.read_requests(run.path)
     assert frame[["point_id", "request_id"]].values.tolist() == [["p1", 0], ["p1", 1], ["p2", 0]]
     assert frame["token_gaps_ns"][0].tolist() == [100, 101, 99]
 
