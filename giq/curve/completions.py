@@ -24,6 +24,8 @@ _FEWEST = 40
 _DOUBT = 0.5
 """Of what the stand-in is too fast or too slow so much may be otherwise in the long run: it is not the server."""
 _LONG_ERROR = 0.01
+_FARTHEST = 0.25
+"""A stand-in that is so much faster or slower is not like the server, and tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def completions(requests: Requests, turns: Turns, limits: Limits) -> Estimate | 
     seen_s, like_s = (float(np.sort(ends)[known]) for ends in (last, like_last))
     edges = np.linspace(0.0, seen_s, _BLOCKS + 1)
     apart = _apart(_progress(first, last, share, edges), _progress(like_first, like_last, share, edges))
-    return None if apart is None else _corrected(_long_run(stand_in, turns), math.log(like_s / seen_s), apart)
+    off = math.log(like_s / seen_s)
+    return None if apart is None or abs(off) > _FARTHEST else _corrected(_long_run(stand_in, turns), off, apart)
 
 
 def _progress(first: Floats, last: Floats, share: float, edges: Floats) -> Floats:

@@ -33,7 +33,7 @@ _FIRST_SHARE, _RUNG_SHARE, _TIGHT_PROBES = 0.15, 0.35, 4
 """Of what is left of a budget: what the first rung and a later one may take, and how many probes share the rest."""
 _HOPED, _RUNG_HOPED, _HOPED_FIRST = 2.0, 8.0, 20.0
 """A larger rung completes up to so many times more than the last, or than the first (with a budget, without)."""
-_RUNG_LIVES, _TIGHT_LIVES = 3.0, 4.0
+_RUNG_TURNS, _TIGHT_TURNS = 2.0, 1.3
 _RUNG_PRECISIONS = (0.4, 0.1, 0.1)
 """Of the first rung, the second, and those that may be the plateau."""
 _SHORT, _WORTH, _WORTHWHILE = 30, 2.0, 0.15
@@ -111,12 +111,22 @@ class Holding:
         self.opened = [p for p in points if p.load_kind == "open"]
 
     def rung_s(self, slots: int) -> float:
-        """About how long a rung of so many slots takes at the least: two turns and its drain."""
+        """About how long a rung of so many slots takes at the least, with its drain."""
+        return (self.turns + 1) * self.turn_s(slots)
+
+    @property
+    def turns(self) -> float:
+        """How often every slot of a rung is used at the least."""
+        return _TIGHT_TURNS if self.tight else _RUNG_TURNS
+
+    def turn_s(self, slots: int) -> float:
+        """About how long it takes until as many requests have ended as there are slots; 0 before the first rung."""
+        if not self.rungs:
+            return 0.0
         last = self.rungs[-1]
         hoped = _HOPED if len(self.rungs) > 1 else _RUNG_HOPED if self.tight else _HOPED_FIRST
         fastest = last.achieved_rps * min(slots / (last.concurrency or 1.0), hoped)
-        once_s = max(slots / fastest if fastest > 0 else math.inf, self.lifetime())
-        return (_TIGHT_LIVES if self.tight else _RUNG_LIVES) * once_s
+        return max(slots / fastest if fastest > 0 else math.inf, self.lifetime())
 
     @property
     def curve(self) -> Curve:
@@ -135,8 +145,8 @@ class Holding:
         tight = self.tight
         life_s = self.lifetime(load.rate_rps if isinstance(load, OpenLoad) else math.inf)
         if isinstance(load, ClosedLoad):
-            drain_s = self.rung_s(load.concurrency) / _RUNG_LIVES if self.rungs else 0.0
-            least_s, share = max(SHORTEST_S, 2 * drain_s), _RUNG_SHARE if self.rungs else _FIRST_SHARE
+            drain_s = self.turn_s(load.concurrency)
+            least_s, share = max(SHORTEST_S, self.turns * drain_s), _RUNG_SHARE if self.rungs else _FIRST_SHARE
         else:
             drain_s = (_TIGHT_DRAIN if tight else _DRAIN) * life_s
             needed = _SHORT if tight else _SPARE * requests_needed(self.plan.targets)

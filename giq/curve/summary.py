@@ -29,6 +29,8 @@ from giq.workload.workload import ClosedLoad, Load, OpenLoad, Workload
 
 _LARGE_SHARE = 0.01
 _LEAST_USED = 0.02
+_WAITS = 0.2
+"""Where so many wait for each that runs, all places are taken nearly all the time."""
 _UNFINISHED_SHARE = 0.15
 _PER_REQUEST = ("ttft", "ttft_scheduled", "tpot", "ntpot", "latency", "latency_scheduled", "schedule_delay")
 _FROM_SENT = {"ttft_scheduled": "ttft", "latency_scheduled": "latency"}
@@ -193,8 +195,15 @@ class _Summary:
         facts = self.facts
         if facts.workload is None or not isinstance(facts.load, OpenLoad) or not self.window.steady:
             return ()
-        limits = replace(facts.step, kv_tokens=self.kv_tokens())
-        return expected(self.requests, Held(facts.load, self.window, facts.workload, facts.targets), limits)
+        return expected(self.requests, Held(facts.load, self.window, facts.workload, facts.targets), self.limits())
+
+    def limits(self) -> Limits:
+        """What the server runs at most: as it was told, and no more than it was seen to run while others waited."""
+        told, server = replace(self.facts.step, kv_tokens=self.kv_tokens()), self.facts.server
+        running, waiting = (None, None) if server is None else (server.running_mean, server.waiting_mean)
+        if running is None or waiting is None or waiting < _WAITS * running:
+            return told
+        return replace(told, sequences=min(told.sequences, math.ceil(running)))
 
     def kv_tokens(self) -> float:
         """How many tokens the server's KV cache holds, by how full it says that it is; infinite where it does not."""
@@ -210,8 +219,7 @@ class _Summary:
             return {}
         long = None
         if isinstance(load, ClosedLoad) and workload.is_plain:
-            limits = replace(self.facts.step, kv_tokens=self.kv_tokens())
-            long = completions(self.requests, Turns(load.concurrency, workload), limits)
+            long = completions(self.requests, Turns(load.concurrency, workload), self.limits())
         return {"work_rps": long or done.rate, "prompt_share": done.prompt_share}
 
     def lengths(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
@@ -153,15 +153,22 @@ def queue_error(target: Target, waited_share: float, requests: float, load: floa
 
 
 def plainly_over(point: Point, target: Target) -> bool:
-    """Whether an invalid open-loop point is only past saturation or short, and surely misses *target*."""
+    """Whether an invalid open-loop point is only past saturation, short or sent late, and surely misses *target*.
+
+    What was sent late by less than the target is missed by is not missed for that.
+    """
     estimate = target.value(point)
-    if point.valid or point.load_kind != "open" or not _servers_own(point) or estimate is None:
+    if point.valid or point.load_kind != "open" or estimate is None:
         return False
-    return (estimate.value / 2 if estimate.lo is None else estimate.lo) > target.seconds
+    late = point.schedule_delay.p99
+    if not _servers_own(point, {"GENERATOR_LATE"} if late is not None else set()):
+        return False
+    late_s = 0.0 if late is None else late.value
+    return (estimate.value / 2 if estimate.lo is None else estimate.lo) - late_s > target.seconds
 
 
-def _servers_own(point: Point) -> bool:
-    return {flag for flag in point.flags if flag in INVALIDATING} <= _OVERLOADED
+def _servers_own(point: Point, besides: Set[str] = frozenset()) -> bool:
+    return {flag for flag in point.flags if flag in INVALIDATING} <= _OVERLOADED | besides
 
 
 def _counts(point: Point, target: Target, most: float | None) -> bool:
