@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _RESAMPLES = 400
 _PERCENTILES = (50, 90, 95, 99)
 _RANKS = 2048
 _VALUES_AT_ONCE = 100_000
+_FEW = 10_000
 _TAIL = 0.05
 _BEYOND = 5
 _MOST_CORRELATED = 0.8
@@ -78,11 +80,25 @@ class Pool:
         """How many finite values each batch has."""
         return self.within[:, -1] if len(self.finite) else np.zeros(len(self.infinite), dtype=np.int64)
 
-    @property
+    @cached_property
     def at_ranks(self) -> NDArray[np.float64]:
         """The values at `ranks`, in seconds."""
         found: NDArray[np.float64] = self.finite[self.ranks] / self.per_second
         return found
+
+    def share_up_to(self, value: float, side: Literal["left", "right"]) -> float:
+        """The share of all values below *value* ("left"), or not above it ("right"), known to the next of `ranks`."""
+        place = int(np.searchsorted(self.at_ranks, value, side))
+        return float(self.ranks[place] if side == "left" else self.ranks[place - 1] + 1) / len(self)
+
+    def at_share(self, share: float) -> float:
+        """The value that *share* of all values do not exceed, at least the smallest; infinite among the five largest.
+
+        Those do not tell what may come.
+        """
+        rank = max(1, math.ceil(share * len(self)))
+        last = min(len(self.finite), len(self) - _BEYOND)
+        return float(self.finite[rank - 1] / self.per_second) if rank <= max(1, last) else math.inf
 
     def correlation(self, value: float) -> float:
         """How alike neighbouring batches are: the lag-1 correlation of their shares above *value*, 0 to 0.8.
@@ -121,14 +137,29 @@ def resampled(pooled: Pool, percent: int) -> NDArray[np.float64]:
     return found
 
 
-def _widened(estimate: Estimate, correlation: float) -> Estimate:
-    """*estimate* for batches that are alike: the variance of a mean grows by (1 + r) / (1 - r) (see `trend.slope`)."""
-    if estimate.lo is None or estimate.hi is None or correlation <= 0:
+def _widened(estimate: Estimate, pooled: Pool, percent: int) -> Estimate:
+    """*estimate* of a percentile for batches that are alike: the variance of a mean grows by (1 + r) / (1 - r).
+
+    (See `trend.slope`.) What is a mean here is the share of values that lie below: the interval of that share is
+    stretched and read off the pool again, so that no end is below all values, or between two humps where none lies.
+    Where many values are equal that jumps over them, so that an end never goes farther than by stretching the
+    logarithm of the value: which alone tells how far the upper end is when the share beyond it is used up (a queue
+    that grows has its longest waits to come).
+    """
+    value, lo, hi = estimate.value, estimate.lo, estimate.hi
+    if lo is None or hi is None or not (lo > 0 and math.isfinite(hi)):
         return estimate
-    value, wider = estimate.value, math.sqrt((1 + correlation) / (1 - correlation))
-    if not (estimate.lo > 0 and math.isfinite(estimate.hi)):
+    correlation = pooled.correlation(value)
+    if correlation <= 0:
         return estimate
-    return Estimate(value=value, lo=value * (estimate.lo / value) ** wider, hi=value * (estimate.hi / value) ** wider)
+    wider, middle = math.sqrt((1 + correlation) / (1 - correlation)), percent / 100
+    least = pooled.at_share(middle - (middle - pooled.share_up_to(lo, "left")) * wider)
+    most = pooled.at_share(middle + (pooled.share_up_to(hi, "right") - middle) * wider)
+    return Estimate(
+        value=value,
+        lo=min(lo, max(value * (lo / value) ** wider, least)),
+        hi=max(hi, min(value * (hi / value) ** wider, most)),
+    )
 
 
 def pool(values: NDArray[np.float64], batch: NDArray[np.signedinteger[Any]], more_infinite: NDArray[np.int64]) -> Pool:
@@ -170,15 +201,37 @@ def _pooled(
     parts: Iterable[tuple[NDArray[Any], NDArray[Any]]],
 ) -> Pool:
     """A pool of sorted values, which come again in *parts* with the batches of each."""
-    n, batches = len(finite), len(infinite)
-    ranks = _ranks(n)
-    cells = np.zeros((batches, len(ranks)), dtype=np.int64)
+    batches, ranks = len(infinite), _ranks(len(finite))
+    within = np.zeros((batches, len(ranks)), dtype=np.int64)
     sums = np.zeros(batches)
     for values, batch in parts:
-        cell = np.searchsorted(finite[ranks], values)
-        cells += np.bincount(batch.astype(np.intp) * len(ranks) + cell, minlength=cells.size).reshape(cells.shape)
-        sums += np.bincount(batch, values, minlength=batches)
-    return Pool(finite, per_second, infinite, ranks, np.cumsum(cells, axis=1), sums / per_second)
+        more, added = (_among_ranks if len(values) < _FEW else _among_batches)(values, batch, finite[ranks], batches)
+        within += more
+        sums += added
+    return Pool(finite, per_second, infinite, ranks, within, sums / per_second)
+
+
+def _among_ranks(
+    values: NDArray[Any], batch: NDArray[Any], at_ranks: NDArray[Any], batches: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many of *values* each batch has up to each of *at_ranks*, which ascend, and their sums."""
+    places = batch.astype(np.intp) * len(at_ranks) + np.searchsorted(at_ranks, values)
+    counted = np.bincount(places, minlength=batches * len(at_ranks)).reshape(batches, len(at_ranks))
+    return np.cumsum(counted, axis=1), np.bincount(batch, values, minlength=batches).astype(np.float64)
+
+
+def _among_batches(
+    values: NDArray[Any], batch: NDArray[Any], at_ranks: NDArray[Any], batches: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The same, for many values: not each is looked up among the ranks, but the ranks among those of each batch."""
+    ordered = values.astype(at_ranks.dtype, copy=False)[np.argsort(batch, kind="stable")]
+    ends = [0, *np.cumsum(np.bincount(batch, minlength=batches)).tolist()]
+    within, sums = np.empty((batches, len(at_ranks)), dtype=np.int64), np.empty(batches)
+    for one, (begin, end) in enumerate(pairwise(ends)):
+        part = np.sort(ordered[begin:end])
+        within[one] = np.searchsorted(part, at_ranks, side="right")
+        sums[one] = part.sum()
+    return within, sums
 
 
 @lru_cache(maxsize=64)
@@ -202,8 +255,7 @@ def distribution(pooled: Pool, *, intervals: bool, grid: bool) -> Distribution:
     percentiles = {}
     for percent in _PERCENTILES:
         value = pooled.order_statistic(percent)
-        estimate = _estimate(value, found.get(percent))
-        percentiles[f"p{percent}"] = _widened(estimate, pooled.correlation(value) if drawn else 0.0)
+        percentiles[f"p{percent}"] = _widened(_estimate(value, found.get(percent)), pooled, percent)
     mean = float(pooled.finite.mean() / pooled.per_second) if len(pooled.finite) else None
     return Distribution(
         mean=None if mean is None else _estimate(mean, drawn.means() if drawn else None),
@@ -244,14 +296,14 @@ class _Resampled:
         """Each percentile of each draw, (percents, draws), infinite where it falls on an infinite value.
 
         The place of a percentile is the first rank up to which the draw has enough values: by bisection, since of all
-        ranks together the sums of every draw would take most of the time of a summary.
+        ranks together the sums of every draw would take most of the time of a summary; those of a few are quick.
         """
         finite = self._pool.finite
         if len(finite) == len(self._pool) and finite[0] == finite[-1]:
             return np.full((len(percents), len(self._total)), self._pool.at_ranks[0])
         wanted = np.maximum(np.ceil(np.outer(percents, self._total) / 100), 1)
         within = np.ascontiguousarray(self._pool.within.T, dtype=np.float64)
-        low, high = np.zeros(wanted.shape, dtype=np.intp), np.full(wanted.shape, len(within))
+        low, high = self._narrowed(within, wanted)
         while (searched := low < high).any():
             middle = (low + high) // 2
             values = np.einsum("pdb,db->pd", within[np.minimum(middle, len(within) - 1)], self._weights)
@@ -259,6 +311,15 @@ class _Resampled:
             high = np.where(searched & (values >= wanted), middle, high)
         seen: NDArray[np.float64] = np.append(self._pool.at_ranks, math.inf)[low]
         return seen
+
+    def _narrowed(
+        self, within: NDArray[np.float64], wanted: NDArray[np.float64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Between which places those lie up to which draws have *wanted* values, (percents, draws) each."""
+        stride = 1 << len(within).bit_length() // 2
+        coarse = self._weights @ within[stride - 1 :: stride].T
+        found = (coarse < wanted[:, :, np.newaxis]).sum(axis=2)
+        return found * stride, np.minimum((found + 1) * stride - 1, len(within))
 
     def means(self) -> NDArray[np.float64] | None:
         """The mean of the finite values of each draw; None if a draw has none."""

@@ -17,7 +17,7 @@ Outcome = Literal["ok", "http_error", "stream_error", "timeout", "refused", "cut
 OUTCOMES: tuple[Outcome, ...] = ("ok", "http_error", "stream_error", "timeout", "refused", "cut_off", "cancelled")
 TokenRule = Literal["usage", "token_ids", "content"]
 
-_TOKENS_AT_ONCE = 100_000
+_TOKENS_AT_ONCE = 300_000
 
 Counts = NDArray[np.integer[Any]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,11 @@ def summarise(requests: Requests, facts: PointFacts) -> Point:
     return _Summary(requests, facts).point()
 
 
+def not_steady(requests: Requests, facts: PointFacts) -> bool:
+    """Whether the point of *requests* would be flagged NOT_STEADY: quick to tell, before it is summarised."""
+    return _Summary(requests, facts).not_steady
+
+
 class _Summary:
     """The measured requests of a point in the order of time, and what is made from them."""
 
@@ -95,7 +101,7 @@ class _Summary:
     def point(self) -> Point:
         load, facts, n = self.facts.load, self.facts, len(self.chosen)
         is_open = isinstance(load, OpenLoad)
-        in_flight_mean, slope = self.in_flight()
+        in_flight_mean, slope = self.in_flight
         received = self.per_second(output_tokens_in(self.requests, self.window))
         read = self.per_second(input_tokens_in(self.requests, self.window))
         return Point(
@@ -120,13 +126,14 @@ class _Summary:
             accelerator_seconds=facts.accelerators_total * facts.elapsed_s,
             rtt_s=facts.rtt_s,
             client_error_s=facts.client_error_s,
-            flags=self.flags(slope, in_flight_mean),
+            flags=self.flags(),
             **self.work(),
             **self.lengths(),
             **self.distributions(),
             **_fields(facts.server),
         )
 
+    @cached_property
     def in_flight(self) -> tuple[float, Estimate | None]:
         """The mean number in flight over the window, and in open loop its slope."""
         swept = in_flight(self.requests)
@@ -237,7 +244,7 @@ class _Summary:
                 found[f"{side}_tokens_p90"] = float(np.percentile(counts, 90, method="inverted_cdf"))
         return found
 
-    def flags(self, slope: Estimate | None, in_flight_mean: float) -> tuple[str, ...]:
+    def flags(self) -> tuple[str, ...]:
         """The flags of this point, each once: those found here, then those given.
 
         NOT_STEADY: the window is not, or in open loop the server `falls_behind`. TOO_FEW: fewer than
@@ -245,14 +252,19 @@ class _Summary:
         did not succeed. LENGTHS_DIFFER: in more than 1 % the server's counts are not those asked for.
         """
         found = {
-            "NOT_STEADY": not self.window.steady or self.behind(slope, in_flight_mean),
+            "NOT_STEADY": self.not_steady,
             "TOO_FEW": len(self.chosen) < requests_needed(self.facts.targets),
             "ERRORS": self.error_share > _LARGE_SHARE,
             "LENGTHS_DIFFER": self.differing_share() > _LARGE_SHARE,
         }
         return tuple(dict.fromkeys([*(flag for flag, holds in found.items() if holds), *self.facts.flags]))
 
-    def behind(self, slope: Estimate | None, in_flight_mean: float) -> bool:
+    @property
+    def not_steady(self) -> bool:
+        """Whether the window is not steady, or the server does not keep up in it."""
+        return not self.window.steady or self.behind()
+
+    def behind(self) -> bool:
         """Whether an open-loop server did not keep up: by the trend of in flight, or by plain counting.
 
         What arrives and is not completed stays in flight: where that is more than 15 % of the arrivals of the
@@ -261,6 +273,7 @@ class _Summary:
         load = self.facts.load
         if not isinstance(load, OpenLoad):
             return False
+        in_flight_mean, slope = self.in_flight
         arrived = self.per_second(len(self.chosen))
         unfinished = self.achieved_rps < (1 - _UNFINISHED_SHARE) * arrived * (1 - self.error_share)
         return unfinished or falls_behind(slope, in_flight_mean, self.window.seconds, load.rate_rps)

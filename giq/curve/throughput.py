@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from giq.curve.latencies import output_counts
-from giq.curve.requests import NULL, Requests
+from giq.curve.requests import NULL, Counts, Requests
 from giq.curve.window import Window
 
 
@@ -22,25 +22,41 @@ def output_tokens_in(requests: Requests, window: Window) -> int:
 def _received(requests: Requests, window: Window) -> int:
     came = requests.first_token_ns != NULL
     chunks = np.where(came, np.diff(requests.gap_offsets) + 1, 0)
-    since = np.concatenate([[0], np.cumsum(requests.gaps_ns)])
+    since = _summed(requests.gaps_ns)
     begin = requests.gap_offsets[:-1]
     last_ns = requests.first_token_ns + since[requests.gap_offsets[1:]] - since[begin]
     touched = came & (requests.first_token_ns < window.end_ns) & (last_ns >= window.start_ns)
     whole = touched & window.holds(requests.first_token_ns) & window.holds(last_ns)
-    # token by token only those of requests that reach over an edge
-    cut = np.flatnonzero(touched & ~whole)
+    known = np.diff(requests.chunk_offsets) == chunks
+    cumulated = _summed(requests.chunk_tokens)
+    in_whole = np.where(known, np.diff(cumulated[requests.chunk_offsets]), output_counts(requests))[whole]
+    # those of requests that reach over an edge: found among ordered times, or token by token
+    cut = touched & ~whole
+    ordered = np.flatnonzero(cut & known & (requests.gaps_ns.min(initial=0) >= 0))
+    shift = since[begin[ordered]] - requests.first_token_ns[ordered]
+    edges = [np.searchsorted(since, shift + edge) - begin[ordered] for edge in (window.start_ns, window.end_ns)]
+    first, end = (requests.chunk_offsets[ordered] + np.clip(edge, 0, chunks[ordered]) for edge in edges)
+    inside = int((cumulated[end] - cumulated[first]).sum())
+    cut[ordered] = False
+    return int(in_whole.sum()) + inside + _token_by_token(requests, window, np.flatnonzero(cut))
+
+
+def _summed(counts: Counts) -> NDArray[np.int64]:
+    """The sum of the first 0, 1, 2 ... of *counts*."""
+    sums = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=sums[1:])
+    return sums
+
+
+def _token_by_token(requests: Requests, window: Window, cut: NDArray[np.intp]) -> int:
+    """The tokens that requests with the numbers *cut*, all of which got some, received in *window*."""
+    chunks = np.diff(requests.gap_offsets) + 1
+    since = _summed(requests.gaps_ns)
+    begin = requests.gap_offsets[:-1]
     owner = np.repeat(cut, chunks[cut])
     number = np.arange(len(owner)) - np.repeat(np.cumsum(chunks[cut]) - chunks[cut], chunks[cut])
     times = requests.first_token_ns[owner] + since[begin[owner] + number] - since[begin[owner]]
-    tokens = _tokens(requests, chunks, owner, number)
-    return int(tokens[window.holds(times)].sum()) + int(_whole(requests, chunks)[whole].sum())
-
-
-def _whole(requests: Requests, chunks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The tokens in all chunks of each request."""
-    cumulated = np.concatenate([[0], np.cumsum(requests.chunk_tokens, dtype=np.int64)])
-    known = np.diff(requests.chunk_offsets) == chunks
-    return np.where(known, np.diff(cumulated[requests.chunk_offsets]), output_counts(requests))
+    return int(_tokens(requests, chunks, owner, number)[window.holds(times)].sum())
 
 
 def _tokens(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from giq import __version__
+from giq import __version__, documents
 from giq.curve.curve import Curve
 from giq.curve.point import Point, Provenance
 from giq.curve.realised import mean_lengths
-from giq.curve.summary import PointFacts, summarise
+from giq.curve.summary import PointFacts, not_steady, summarise
 from giq.curve.targets import Target, requests_needed
 from giq.documents import content_id
 from giq.engine.calibration import Z90
@@ -26,7 +26,7 @@ from giq.engine.simulation import Simulation
 from giq.engine.slower_clock import OwnCurve, clocks
 from giq.engine.spec import EngineSpec
 from giq.engine.steady_state import SteadyState
-from giq.engine.uncertainty import Variant, widened
+from giq.engine.uncertainty import Variant, no_faster, widened
 from giq.engine.work_rate import with_work
 from giq.workload.schedule import make_schedule
 from giq.workload.trace import Trace
@@ -62,13 +62,14 @@ _CLOSED_TURNS = 2.5  # requests for each slot of a closed loop, beside those mea
 
 @dataclass(frozen=True)
 class _Question:
-    """What is predicted, apart from the load."""
+    """What is predicted, apart from the load. `asked` tells of each point's id which load that is, and its requests."""
 
     spec: EngineSpec
     workload: Workload
     targets: tuple[Target, ...]
     seed: int
     trace: Trace | None
+    asked: dict[str, tuple[Load, int]] = field(default_factory=dict)
 
     @cached_property
     def draws(self) -> Draws:
@@ -103,6 +104,18 @@ class _Question:
         """What tells the curve from others."""
         return self.spec.config.config_id, self.workload.workload_id
 
+    def point_id(self, load: Load, number: int) -> str:
+        """The id of a point of that many requests."""
+        found = content_id([*self.ids, load, number, self.seed])
+        self.asked[found] = load, number
+        return found
+
+    def named(self, points: Sequence[Point], spec: EngineSpec) -> tuple[Point, ...]:
+        """The *points* of this engine as those of *spec*, which is the same engine by another name."""
+        other = replace(self, spec=spec)
+        ids = (other.point_id(*self.asked[point.point_id]) for point in points)
+        return tuple(documents.replace(point, point_id=one) for point, one in zip(points, ids, strict=True))
+
     @cached_property
     def engine_id(self) -> str:
         """That of the engine, whatever its load."""
@@ -114,7 +127,65 @@ class _Question:
         return self.workload.conversation is None and self.spec.decode_pool is None
 
 
-_Made = Callable[["_Question", OpenLoad, int], Point]
+@dataclass(frozen=True)
+class _Simulated:
+    """A load that was simulated: what was served and how, to be summarised where it is of use."""
+
+    question: _Question
+    load: Load
+    served: Served
+    run: Simulation
+
+    @classmethod
+    def of(cls, question: _Question, load: Load, served: Served) -> _Simulated:
+        """The engine serves it."""
+        return cls(question, load, served, served.by(question.spec))
+
+    @classmethod
+    def settled(cls, question: _Question, load: OpenLoad, wanted: int) -> _Simulated:
+        """About *wanted* requests by an engine that has been under this load for long: begun where it would settle."""
+        return cls.of(question, load, question.draws.settled(question.spec, load, wanted))
+
+    @cached_property
+    def facts(self) -> PointFacts:
+        """What is known of its point without a look at the server."""
+        question, spec = self.question, self.question.spec
+        return PointFacts(
+            point_id=question.point_id(self.load, len(self.served.schedule)),
+            run_id=None,
+            load=self.load,
+            window=self.served.looked_at(self.run, question.workload),
+            provenance=Provenance(
+                evidence="estimated",
+                hardware_source="simulated",
+                source="giq simulated engine",
+                calibration_id=spec.calibration.calibration_id,
+                giq_version=__version__,
+                engine_id=question.engine_id,
+            ),
+            accelerators_total=spec.config.accelerators_total,
+            elapsed_s=0.0,  # no accelerator ran
+            targets=question.targets,
+        )
+
+    @property
+    def steady(self) -> bool:
+        """Whether it keeps up."""
+        return not not_steady(self.run.requests, self.facts)
+
+    def point(self) -> Point:
+        """Its summary, with the intervals of sampling alone."""
+        window = self.facts.window
+        server = self.run.statistics(window.start_ns, window.end_ns)
+        return summarise(self.run.requests, replace(self.facts, server=server))
+
+    def reaching(self, served: Sequence[Served]) -> Point:
+        """The same with intervals that hold what a slower and a faster engine make of what they *served*."""
+        spec, workload = self.question.under(self.load), self.question.workload
+        shifted = (spec.shifted(Z90), spec.shifted(-Z90))
+        runs = [(ours, ours.by(variant)) for variant, ours in zip(shifted, served, strict=True)]
+        others = [Variant.of(run, self.load, ours.looked_at(run, workload)) for ours, run in runs]
+        return widened(self.point(), others, spec.calibration.ttft_sigma)
 
 
 def predict_point(
@@ -134,10 +205,12 @@ def predict_point(
     """
     question = _Question(spec, workload, tuple(targets), seed, trace)
     if stop is None and isinstance(load, OpenLoad):
-        return _doubted_point(question, load, question.window(MEASURED))
+        wanted = question.window(MEASURED)
+        return _doubted_point(_Simulated.settled(question, load, wanted), load, wanted)
     if stop is None:
         stop = Stop(requests=round(1.1 * question.window(MEASURED) + _CLOSED_TURNS * _slots(load)))
-    return _by_variants(question, load, [Served(question.draws.schedule(load, stop))] * 3)
+    served = Served(question.draws.schedule(load, stop))
+    return _Simulated.of(question, load, served).reaching([served] * 2)
 
 
 def predict_curve(
@@ -146,24 +219,40 @@ def predict_curve(
     """The saturation curve of *spec* under *workload*: one request at a time, then open loop at FRACTIONS.
 
     The intervals are made as those of `predict_point`, but what slower and faster engines do is read off the curve
-    itself (`giq.engine.slower_clock`) where every time is the engine's.
+    itself (`giq.engine.slower_clock`) where every time is the engine's. None reaches below that of an idle engine.
 
     Raises:
         DoesNotFitError: more than 1 % of the workload's requests are longer than the context that is served.
     """
-    question = _Question(spec, workload, tuple(targets), seed, trace)
+    return predict_curves([spec], workload, targets, seed, trace)[0]
+
+
+def predict_curves(
+    specs: Sequence[EngineSpec],
+    workload: Workload,
+    targets: Sequence[Target] = (),
+    seed: int = 0,
+    trace: Trace | None = None,
+) -> list[Curve]:
+    """The curve (as `predict_curve`) of each of *specs*, which are one engine by several names: of one `engine_id`."""
+    question = _Question(specs[0], workload, tuple(targets), seed, trace)
     _refuse_too_long(question)
-    made = _settled_point if question.keeps_time else _doubted_point
-    overload = _overload(question, made)
-    steady = [_steady_point(question, fraction, overload, made) for fraction in FRACTIONS]
+    points = _points(question)
+    return [Curve(spec.config, workload, question.named(points, spec)) for spec in specs]
+
+
+def _points(question: _Question) -> list[Point]:
+    """Those of the curve, in the order in which they are shown."""
+    overload = _overload(question)
+    steady = [_steady_point(question, fraction, overload) for fraction in FRACTIONS]
     points = [_alone(question, ClosedLoad(concurrency=1)), *filter(None, steady), overload]
     for _ in range(MOST_BETWEEN):
         fraction = steepest(points, _completed(overload))
-        if fraction is not None and (between := _steady_point(question, fraction, overload, made)) is not None:
+        if fraction is not None and (between := _steady_point(question, fraction, overload)) is not None:
             points.append(between)
     if question.keeps_time:
         points = _doubted(question, points)
-    return Curve(spec.config, workload, tuple(points))
+    return [no_faster(point, points[0]) for point in points]
 
 
 def steepest(points: Sequence[Point], highest_rps: float) -> float | None:
@@ -181,10 +270,11 @@ def steepest(points: Sequence[Point], highest_rps: float) -> float | None:
     return next((between for jump, between in sorted(pairs, reverse=True) if jump > LARGEST_JUMP), None)
 
 
-def _overload(question: _Question, made: _Made) -> Point:
+def _overload(question: _Question) -> Point:
     """The point of more load than the engine completes."""
     load = _rate(OVERLOAD * question.state.highest_rps)
-    found = made(question, load, question.window(ON_A_CURVE))
+    wanted = question.window(ON_A_CURVE)
+    found = _open_point(_Simulated.settled(question, load, wanted), load, wanted)
     lengths = mean_lengths(question.workload)
     if lengths is None or not question.keeps_time:
         return found
@@ -200,9 +290,8 @@ def _alone(question: _Question, load: ClosedLoad) -> Point:
     draws = question.draws
     stop = Stop(requests=round(1.1 * question.window(WHILE_IDLE) + _CLOSED_TURNS))
     served = Served(even(draws.schedule(load, stop), draws.lengths))
-    if question.keeps_time:
-        return _summary(question, load, served, served.by(question.spec))
-    return _by_variants(question, load, [served] * 3)
+    found = _Simulated.of(question, load, served)
+    return found.point() if question.keeps_time else found.reaching([served] * 2)
 
 
 def _doubted(question: _Question, points: Sequence[Point]) -> list[Point]:
@@ -216,15 +305,18 @@ def _doubted(question: _Question, points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def _steady_point(question: _Question, fraction: float, overload: Point, made: _Made) -> Point | None:
+def _steady_point(question: _Question, fraction: float, overload: Point) -> Point | None:
     """The point at a *fraction* of what the engine completes in *overload*; None where chance makes it seem too much.
 
     Such a load is tried once more with twice the requests. What still seems to grow then says nothing of a long run.
     """
     load = _rate(fraction * _completed(overload))
     wanted = question.window(WHILE_IDLE if fraction < HARDLY_QUEUES else ON_A_CURVE)
-    found = (made(question, load, times * wanted) for times in (1, 2))
-    return next((point for point in found if "NOT_STEADY" not in point.flags), None)
+    for number in (wanted, 2 * wanted):
+        found = _Simulated.settled(question, load, number)
+        if found.steady:
+            return _open_point(found, load, number)
+    return None
 
 
 def _rate(rate_rps: float) -> OpenLoad:
@@ -236,55 +328,15 @@ def _slots(load: Load) -> int:
     return load.concurrency if isinstance(load, ClosedLoad) else 0
 
 
-def _settled_point(question: _Question, load: OpenLoad, wanted: int) -> Point:
-    """An open-loop point of an engine that has been under this load for long: it begins where it would settle.
-
-    Its intervals are those of sampling alone.
-    """
-    served = question.draws.settled(question.spec, load, wanted)
-    return _summary(question, load, served, served.by(question.spec))
+def _open_point(found: _Simulated, load: OpenLoad, wanted: int) -> Point:
+    """The point of a curve: with the intervals of sampling alone where the curve tells what other engines do."""
+    return found.point() if found.question.keeps_time else _doubted_point(found, load, wanted)
 
 
-def _doubted_point(question: _Question, load: OpenLoad, wanted: int) -> Point:
-    """The same, widened by simulating slower and faster engines, which get half of the requests: they are bounds."""
-    spec, half = question.under(load), wanted // 2
-    variants = [(spec, wanted), (spec.shifted(Z90), half), (spec.shifted(-Z90), half)]
-    return _by_variants(question, load, [question.draws.settled(one, load, number) for one, number in variants])
-
-
-def _by_variants(question: _Question, load: Load, served: Sequence[Served]) -> Point:
-    """The point of the engine, what it and its slower and faster variants serve given in that order."""
-    spec, workload = question.under(load), question.workload
-    point = _summary(question, load, served[0], served[0].by(spec))
-    shifted = (spec.shifted(Z90), spec.shifted(-Z90))
-    runs = [(ours, ours.by(variant)) for variant, ours in zip(shifted, served[1:], strict=True)]
-    others = [Variant.of(run, load, ours.looked_at(run, workload)) for ours, run in runs]
-    return widened(point, others, spec.calibration.ttft_sigma)
-
-
-def _summary(question: _Question, load: Load, served: Served, run: Simulation) -> Point:
-    spec, workload = question.spec, question.workload
-    window = served.looked_at(run, workload)
-    number = len(served.schedule)
-    facts = PointFacts(
-        point_id=content_id([*question.ids, load, number, question.seed]),
-        run_id=None,
-        load=load,
-        window=window,
-        provenance=Provenance(
-            evidence="estimated",
-            hardware_source="simulated",
-            source="giq simulated engine",
-            calibration_id=spec.calibration.calibration_id,
-            giq_version=__version__,
-            engine_id=question.engine_id,
-        ),
-        accelerators_total=spec.config.accelerators_total,
-        elapsed_s=0.0,  # no accelerator ran
-        targets=question.targets,
-        server=run.statistics(window.start_ns, window.end_ns),
-    )
-    return summarise(run.requests, facts)
+def _doubted_point(found: _Simulated, load: OpenLoad, wanted: int) -> Point:
+    """The point widened by simulating slower and faster engines, which get half of the requests: they are bounds."""
+    question, spec = found.question, found.question.under(load)
+    return found.reaching([question.draws.settled(spec.shifted(z), load, wanted // 2) for z in (Z90, -Z90)])
 
 
 def _refuse_too_long(question: _Question) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ Run = tuple[float, int, float, float, int, int]
 """A run of equal steps: when it began, steps, seconds of the first, growth a step, free blocks at start and end."""
 
 
+StayTimes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+"""When each stay was queued, admitted and ended, and whether it follows a preemption."""
+
 Sent = tuple[int, float, bool]
 """A request that was sent: its number, when, and whether it was accepted."""
 
@@ -31,12 +35,27 @@ class CoreRecording:
         self.kv_blocks = kv_blocks
         self.prefix_caching = prefix_caching
 
+    @cached_property
+    def _columns(self) -> NDArray[np.float64]:
+        """The runs, when there are no more to come: a row for each of what `Run` has."""
+        return np.array(self.runs, dtype=np.float64).reshape(-1, 6).T.copy()
+
+    @cached_property
+    def stay_times(self) -> StayTimes:
+        """The same of the stays: see `StayTimes`."""
+        times = [(stay.queued_at, stay.admitted_at, stay.ended_at, stay.number) for stay in self.segments]
+        rows = np.array(times, dtype=np.float64).reshape(-1, 4)
+        _, firsts = np.unique(rows[:, 3], return_index=True)
+        again = np.ones(len(rows), dtype=bool)
+        again[firsts] = False
+        return rows[:, 0], rows[:, 1], rows[:, 2], again
+
     def step_ns(self) -> NDArray[np.int64]:
         """When each step of the core ended, in ns."""
         if not self.runs:
             return np.zeros(0, np.int64)
-        began, steps, first, growth, _, _ = (np.array(column) for column in zip(*self.runs, strict=True))
-        steps = steps.astype(np.int64)
+        began, counts, first, growth, _, _ = self._columns
+        steps = counts.astype(np.int64)
         ends = np.cumsum(steps)
         place = np.arange(1, ends[-1] + 1, dtype=np.float64) - np.repeat(ends - steps, steps)
         linear, square = np.repeat(first - growth / 2, steps), np.repeat(growth / 2, steps)
@@ -45,8 +64,7 @@ class CoreRecording:
 
     def usage(self, start_s: float, end_s: float) -> tuple[float, float]:
         """The share of KV blocks in use between two times: its mean over time, and the highest."""
-        runs = np.array(self.runs, dtype=np.float64).reshape(-1, 6)
-        began, steps, first, growth, free_first, free_last = runs.T
+        began, steps, first, growth, free_first, free_last = self._columns
         length = steps * (first + growth * (steps - 1) / 2)
         inside = np.clip(np.minimum(began + length, end_s) - np.maximum(began, start_s), 0.0, None)
         used_first, used_last = 1 - free_first / self.kv_blocks, 1 - free_last / self.kv_blocks
@@ -107,7 +125,7 @@ def statistics_of(
     both = [*prefill, *recordings]
     running = waiting = preempted = 0.0
     for recording in both:
-        queued, admitted, ended, again = _stay_times(recording.segments)
+        queued, admitted, ended, again = recording.stay_times
         running += _overlap(admitted, ended, start_s, end_s)
         waiting += _overlap(queued, admitted, start_s, end_s)
         preempted += float(np.count_nonzero(again & (queued >= start_s) & (queued < end_s)))
@@ -128,7 +146,7 @@ def _hit_share(recordings: Sequence[CoreRecording], start_s: float, end_s: float
     for recording in recordings:
         if not recording.prefix_caching:
             continue
-        _, admitted, _, again = _stay_times(recording.segments)
+        _, admitted, _, again = recording.stay_times
         inside = (admitted >= start_s) & (admitted < end_s) & ~again
         found = np.array([(stay.hit, stay.prompt) for stay in recording.segments], dtype=np.int64).reshape(-1, 2)
         hit += int(found[inside, 0].sum())
@@ -178,18 +196,6 @@ class _Stays:
         if all(stay.gains is None for stay in self.segments):
             return np.broadcast_to(np.int64(1), (int(self.steps.sum()),))
         return np.array([gain for stay in self.segments for gain in stay.gains or (1,) * stay.steps], dtype=np.int64)
-
-
-def _stay_times(
-    stays: Sequence[Segment],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """When each stay was queued, admitted and ended, and whether it follows a preemption."""
-    times = [(stay.queued_at, stay.admitted_at, stay.ended_at, stay.number) for stay in stays]
-    rows = np.array(times, dtype=np.float64).reshape(-1, 4)
-    _, firsts = np.unique(rows[:, 3], return_index=True)
-    again = np.ones(len(rows), dtype=bool)
-    again[firsts] = False
-    return rows[:, 0], rows[:, 1], rows[:, 2], again
 
 
 def _overlap(begins: NDArray[np.float64], ends: NDArray[np.float64], start_s: float, end_s: float) -> float:

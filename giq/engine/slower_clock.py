@@ -83,10 +83,12 @@ class OwnCurve:
             known = [(_rate(point), at.value) for point in self._points if (at := point.metric(metric).at(statistic))]
             if known:
                 rates, values = np.array(known).T
-                power = 1.0 if longer > 1 or rate > self._highest_rps else -1.0
-                with np.errstate(divide="ignore"):  # what is refused is infinitely late
-                    read = np.interp(rate, rates, np.maximum(values, _LEAST_S) ** power) ** power
-                found[statistic] = Estimate(value=longer * float(read))
+                if longer > 1 or rate > self._highest_rps:
+                    read = float(np.interp(rate, rates, values))
+                else:
+                    speed = float(np.interp(rate, rates, 1 / np.maximum(values, _LEAST_S)))
+                    read = 1 / speed if speed else math.inf  # what is refused is infinitely late
+                found[statistic] = Estimate(value=longer * read)
         return replace(Distribution(), **found)
 
 

@@ -74,6 +74,25 @@ def widened(point: Point, variants: Sequence[Variant], ttft_sigma: float = 0.0) 
     return replace(point, **changed)
 
 
+def no_faster(point: Point, idle: Point) -> Point:
+    """*point* with no latency's interval reaching below that of the *idle* engine: none falls with the load.
+
+    But where chance has made the value itself less than that of the idle engine: that tells of other requests.
+    """
+    return replace(point, **{name: _no_less(point.metric(name), idle.metric(name)) for name in METRICS})
+
+
+def _no_less(found: Distribution, idle: Distribution) -> Distribution:
+    raised: dict[str, Estimate] = {}
+    for statistic in STATISTICS:
+        estimate, least = found.at(statistic), idle.at(statistic)
+        if estimate is None or least is None or estimate.lo is None or least.lo is None:
+            continue
+        if estimate.lo < least.lo and estimate.value >= least.value:
+            raised[statistic] = replace(estimate, lo=least.lo)
+    return replace(found, **raised) if raised else found
+
+
 def _widened(found: Distribution, others: Sequence[Distribution]) -> Distribution:
     reaching: dict[str, Estimate | None] = {}
     for statistic in STATISTICS:

@@ -71,21 +71,41 @@ def units(part: Part, catalog: Catalog) -> list[tuple[EngineSpec, Workload]]:
 def catalog_curves(asked: Sequence[tuple[EngineSpec, Workload]], processes: int = 1) -> Iterator[Curve | None]:
     """The curve of each of *asked*, in their order; None where requests are longer than what is served.
 
-    They have what `giq.store.compact` keeps, and are seeded as all estimates. *processes* as in `estimate_curves`.
+    They have what `giq.store.compact` keeps, and are seeded as all estimates. What is one engine by several names
+    (models of one shape) is simulated once. *processes* as in `estimate_curves`.
     """
-    for (spec, workload), points in zip(asked, in_processes(_predicted, asked, processes), strict=True):
+    alike = _alike(asked)
+    engines = [(tuple(asked[place][0] for place in places), asked[places[0]][1]) for places in alike]
+    made = zip(alike, in_processes(_predicted, engines, processes), strict=True)
+    ready: dict[int, tuple[Point, ...]] = {}
+    for place, (spec, workload) in enumerate(asked):
+        if place not in ready:  # then it is the first of the next
+            places, found = next(made)
+            ready.update(zip(places, found, strict=True))
+        points = ready.pop(place)
         yield Curve(spec.config, workload, points) if points else None
 
 
-def _predicted(asked: tuple[EngineSpec, Workload]) -> tuple[Point, ...]:
-    """The points, without what is not kept: from another process they come by the thousand."""
-    from giq.engine.prediction import predict_curve
+def _alike(asked: Sequence[tuple[EngineSpec, Workload]]) -> list[list[int]]:
+    """The places of each engine and workload in *asked*, in the order in which they come first."""
+    from giq.engine.engine_id import engine_id
 
-    spec, workload = asked
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, (spec, workload) in enumerate(asked):
+        places.setdefault((engine_id(spec), workload.workload_id), []).append(place)
+    return list(places.values())
+
+
+def _predicted(asked: tuple[tuple[EngineSpec, ...], Workload]) -> list[tuple[Point, ...]]:
+    """The points by each name, without what is not kept: from another process they come by the thousand."""
+    from giq.engine.prediction import predict_curves
+
+    specs, workload = asked
     try:
-        return tuple(lean(point) for point in predict_curve(spec, workload, (), SEED).points)
+        curves = predict_curves(specs, workload, (), SEED)
     except UsageError:
-        return ()
+        return [()] * len(specs)
+    return [tuple(lean(point) for point in curve.points) for curve in curves]
 
 
 def _configurations(requirement: Requirement, part: Part, catalog: Catalog) -> Iterator[ServingConfiguration]:

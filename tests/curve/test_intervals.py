@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -101,6 +101,29 @@ def test_intervals_cover_the_truth_nine_times_in_ten(percent: int, correlation: 
         assert found is not None
         covered += found.lo <= truth <= found.hi  # type: ignore[operator]
     assert least <= covered / trials <= 0.97
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.0, 0.97), st.floats(1.0, 100.0))
+def test_no_interval_reaches_where_no_value_can_be(seed: int, alike: float, hump: float) -> None:
+    """Of two humps of values in runs, however alike neighbours are, p50 to p95 never begin below the smallest."""
+    rng = np.random.default_rng(seed)
+    same = np.where(rng.random(400) < alike, 0, 1)  # 1: another hump may begin
+    upper = rng.random(400)[np.maximum.accumulate(np.arange(400) * same)] < rng.uniform(0.2, 0.8)
+    values = rng.uniform(1.0, 1.1, size=400) * np.where(upper, hump, 1.0)
+    found = summary(values)
+    for estimate in (found.p50, found.p90, found.p95):
+        assert estimate is not None
+        assert estimate.lo is not None
+        assert estimate.lo >= values.min()
+
+
+def test_the_end_of_an_interval_may_lie_beyond_all_values() -> None:
+    """Where waits grow all the time, p90 may come to be longer than the longest seen."""
+    found = summary(np.linspace(1.0, 10.0, 400)).p90
+    assert found is not None
+    assert found.hi is not None
+    assert found.hi > 10.0
 
 
 def test_large_pools_are_read_at_enough_ranks() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from giq.curve import intervals
 from giq.curve import requests as requests_module
 from giq.curve.intervals import pool, pool_of_gaps
 from giq.curve.requests import Record, Requests
+from giq.curve.throughput import output_tokens_in
+from giq.curve.window import Window
 
 
 def _requests(lengths: list[int], seed: int) -> Requests:
@@ -48,13 +51,19 @@ def test_the_parts_together_are_the_whole(lengths: list[int], at_once: int) -> N
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(-1, 3)), min_size=1, max_size=12), st.integers(0, 99))
-def test_gaps_pool_as_their_seconds_do(drawn: list[tuple[int, int]], seed: int) -> None:
-    """The pool of the gaps of chosen requests is that of the same values in seconds, batch by batch."""
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(-1, 3)), min_size=1, max_size=12),
+    st.integers(0, 99),
+    st.sampled_from([1, 10_000]),
+)
+def test_gaps_pool_as_their_seconds_do(drawn: list[tuple[int, int]], seed: int, few: int) -> None:
+    """The pool of the gaps of chosen requests is that of the same values in seconds, batch by batch, few or many."""
     requests = _requests([length for length, _ in drawn], seed)
     batch = np.array([number for _, number in drawn], dtype=np.int8)
     none = np.zeros(4, dtype=np.int64)
-    found = pool_of_gaps(requests, batch, none)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(intervals, "_FEW", few)
+        found = pool_of_gaps(requests, batch, none)
     of = np.repeat(batch, np.diff(requests.gap_offsets))
     wanted = pool(requests.gaps_ns[of >= 0] / 1e9, of[of >= 0].astype(np.intp), none)
     assert len(found) == len(wanted)
@@ -62,3 +71,17 @@ def test_gaps_pool_as_their_seconds_do(drawn: list[tuple[int, int]], seed: int) 
     assert found.within.tolist() == wanted.within.tolist()
     assert np.allclose(found.sums, wanted.sums)
     assert [found.order_statistic(p) for p in range(101)] == [wanted.order_statistic(p) for p in range(101)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(0, 99), st.integers(0, 60), st.integers(1, 90))
+def test_tokens_are_counted_where_they_came(lengths: list[int], seed: int, start: int, long: int) -> None:
+    """A window has the tokens that came from its start to before its end, of requests with many, one or unknown."""
+    requests = replace(_requests(lengths, seed), chunk_tokens=np.arange(sum(lengths) + len(lengths)) % 3)
+    came = [
+        int(requests.first_token_ns[row] + requests.gaps_ns[begin : begin + number].sum())
+        for row, begin in enumerate(requests.gap_offsets[:-1])
+        for number in range(lengths[row] + 1)
+    ]
+    wanted = sum(int(at % 3) for at, time in enumerate(came) if start <= time < start + long)
+    assert output_tokens_in(requests, Window(start, start + long, True, "")) == wanted

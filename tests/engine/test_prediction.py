@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cache
 
 import pytest
 
+from giq import documents
 from giq.curve.capacity import capacity
 from giq.curve.curve import Curve
 from giq.curve.point import METRICS, STATISTICS, Point
 from giq.curve.saturation import saturation
 from giq.curve.targets import Target
 from giq.engine.memory import DoesNotFitError
-from giq.engine.prediction import FRACTIONS, predict_curve, predict_point
+from giq.engine.prediction import FRACTIONS, predict_curve, predict_curves, predict_point
 from giq.engine.step_time import Work, floor
 from giq.workload.workload import ClosedLoad, OpenLoad, Stop
 from tests.engine.engines import config, engine, work
@@ -74,6 +76,30 @@ def test_every_statistic_has_an_interval_around_it() -> None:
     assert tpot.lo is not None
     assert tpot.hi / tpot.value == pytest.approx(1.41, rel=0.03)
     assert tpot.lo < 0.9 * tpot.value  # no more of the bandwidth than there is
+
+
+@pytest.mark.parametrize("accelerator", ["big", "small", "tensor"])
+def test_no_load_is_said_to_be_faster_than_none(accelerator: str) -> None:
+    """The lower end of every latency is at least that of an idle engine, but where chance put the value below."""
+    idle, *others = curve(accelerator).points
+    for point in others:
+        for metric in set(METRICS) - {"schedule_delay"}:
+            for statistic in STATISTICS:
+                estimate, least = point.metric(metric).at(statistic), idle.metric(metric).at(statistic)
+                if estimate is None or least is None or estimate.value < least.value:
+                    continue
+                assert estimate.lo is not None
+                assert least.lo is not None
+                assert estimate.lo >= least.lo
+
+
+def test_one_engine_by_two_names_is_predicted_once() -> None:
+    """The curve of the second is what it would be alone: the points are the same, their ids its own."""
+    spec = engine()
+    other = replace(spec, config=documents.replace(spec.config, adapters=0))
+    first, second = predict_curves([spec, other], work())
+    assert second == predict_curve(other, work())
+    assert {point.point_id for point in first.points}.isdisjoint(point.point_id for point in second.points)
 
 
 def test_the_same_arguments_give_the_same_curve() -> None:
