@@ -184,7 +184,9 @@ class Holding:
     def running(self, rate: float) -> int:
         """About how many requests the server works on at *rate*, as the points so far say; 0 where it may not begin so.
 
-        Between two points along the straight line of their logarithms, from the origin up to the first.
+        Between two points along the straight line of their logarithms, from the origin up to the first. A full server
+        runs as many as it has places, whatever it completes: of points that complete as much the one that runs fewest
+        counts.
         """
         workload = self.plan.workload
         if workload.conversation is not None or workload.arrival.law == "trace" or not workload.arrival.is_steady:
@@ -201,7 +203,7 @@ class Holding:
         if rate <= lowest:
             return math.floor(at_lowest * rate / lowest)
         completed, numbers = (np.log(np.array(column)) for column in zip(*told, strict=True))
-        return math.floor(math.exp(np.interp(math.log(rate), completed, np.maximum.accumulate(numbers))))
+        return math.floor(math.exp(np.interp(math.log(rate), completed, np.minimum.accumulate(numbers[::-1])[::-1])))
 
     def lifetime(self, rate: float = math.inf) -> float:
         """About how long a request lives in seconds: the longest p90 known up to *rate*; 0 before any is."""
