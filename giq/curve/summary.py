@@ -30,8 +30,8 @@ from giq.workload.workload import ClosedLoad, Load, OpenLoad, Workload
 
 _LARGE_SHARE = 0.01
 _LEAST_USED = 0.02
-_WAITS = 0.2
-"""Where so many wait for each that runs, all places are taken nearly all the time."""
+_WAITS, _KV_FULL = 0.2, 0.9
+"""Where so many wait for each that runs, all places are taken nearly all the time; or the KV cache is so full."""
 _UNFINISHED_SHARE = 0.15
 _PER_REQUEST = ("ttft", "ttft_scheduled", "tpot", "ntpot", "latency", "latency_scheduled", "schedule_delay")
 _FROM_SENT = {"ttft_scheduled": "ttft", "latency_scheduled": "latency"}
@@ -205,12 +205,17 @@ class _Summary:
         return expected(self.requests, Held(facts.load, self.window, facts.workload, facts.targets), self.limits())
 
     def limits(self) -> Limits:
-        """What the server runs at most: as it was told, and no more than it was seen to run while others waited."""
+        """What the server runs at most: as it was told, and no more than it was seen to run while others waited.
+
+        Unless they waited for room in the KV cache, which holds now more requests and now fewer.
+        """
         told, server = replace(self.facts.step, kv_tokens=self.kv_tokens()), self.facts.server
-        running, waiting = (None, None) if server is None else (server.running_mean, server.waiting_mean)
-        if running is None or waiting is None or waiting < _WAITS * running:
+        if server is None or server.running_mean is None or server.waiting_mean is None:
             return told
-        return replace(told, sequences=min(told.sequences, math.ceil(running)))
+        full = server.kv_usage_mean is not None and server.kv_usage_mean > _KV_FULL
+        if full or server.waiting_mean < _WAITS * server.running_mean:
+            return told
+        return replace(told, sequences=min(told.sequences, math.ceil(server.running_mean)))
 
     def kv_tokens(self) -> float:
         """How many tokens the server's KV cache holds, by how full it says that it is; infinite where it does not."""
