@@ -62,7 +62,6 @@ class RealTimeCore:
         self._jobs: dict[int, Job] = {}
         self._leaving: list[Job] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._telling: asyncio.Handle | None = None
         self._stream_s = spec.calibration.stream_s
         self._ahead = spec.calibration.plans_ahead
         self._step_s = 0.0  # the length of the step under way
@@ -92,9 +91,8 @@ class RealTimeCore:
 
     def close(self) -> None:
         """Stop; nothing is told any more."""
-        for handle in (self._timer, self._telling):
-            if handle is not None:
-                handle.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _begin(self, now: float) -> None:
         """Plan the step that begins *now* and wake at its end."""
@@ -108,28 +106,17 @@ class RealTimeCore:
                 return
 
     def _finish(self, plan: Plan, due: float) -> None:
-        """The step is over: tell every sequence that got tokens, first those that end; the done and given up leave."""
+        """The step is over: tell every sequence that got tokens, let those who are done or given up leave."""
         self._engine.lag_s = max(self._engine.lag_s, monotonic() - due)
         emitting = self.scheduler.emitting(plan)
         done = self.scheduler.advance(plan, 1, due)
-        step = self.scheduler.step
-        given = {sequence.number: (self._jobs[sequence.number], sequence.given(step)) for sequence in emitting}
-        ended = [given.pop(sequence.number) for sequence, _ in done if sequence.number in given]
-        self._tell(ended, due)
+        for sequence in emitting:
+            self._engine.emitted(self._jobs[sequence.number], sequence.given(self.scheduler.step), due)
         for sequence, stay in done:
             self._engine.done(self._jobs.pop(sequence.number), stay, due)
-        rest = list(given.values())
-        if ended:  # whoever waits for an end sends anew at once: it does not wait for the tokens of all others
-            self._telling = asyncio.get_running_loop().call_soon(self._tell, rest, due)
-        else:
-            self._tell(rest, due)
         self._leave()
         self._engine.enter(due)
         self._begin(due)
-
-    def _tell(self, given: list[tuple[Job, int]], due: float) -> None:
-        for job, tokens in given:
-            self._engine.emitted(job, tokens, due)
 
     def _leave(self) -> None:
         for job in self._leaving:
