@@ -9,8 +9,9 @@ import numpy as np
 
 from giq.curve.intervals import student_quantile
 from giq.curve.point import Estimate
-from giq.curve.requests import NULL, Requests
+from giq.curve.requests import Requests
 from giq.curve.stand_in import Floats, Lengths, Limits, StandIn, fitted
+from giq.curve.work import served
 from giq.units import NS_PER_S
 from giq.workload.schedule import make_schedule
 from giq.workload.workload import ClosedLoad, Stop, Workload
@@ -44,17 +45,16 @@ def completions(requests: Requests, turns: Turns, limits: Limits) -> Estimate | 
     answers the same requests in the same order, and then many of the law; what it completes in the long run is
     corrected by how much faster or slower than it the server was (a control variate, as in `giq.curve.chance`).
     """
-    served = requests.ok & (requests.first_token_ns != NULL) & (requests.last_token_ns != NULL)
-    stand_in = fitted(requests, limits) if int(served.sum()) >= max(_FEWEST, turns.slots) else None
-    if stand_in is None or not served.all():
+    known = len(requests) - turns.slots  # from then on slots stay empty
+    if known < _BLOCKS or len(requests) < _FEWEST or not served(requests).all():
+        return None
+    stand_in = fitted(requests, limits)
+    if stand_in is None:
         return None
     order = np.lexsort((requests.request_id, requests.sent_ns))
     inputs, outputs = requests.requested_input_tokens[order], requests.requested_output_tokens[order]
     began = requests.sent_ns.min()
     first, last = ((of[order] - began) / NS_PER_S for of in (requests.first_token_ns, requests.last_token_ns))
-    known = len(last) - turns.slots  # from then on slots stay empty
-    if known < _BLOCKS:
-        return None
     share = stand_in.prompt_share(float(inputs.mean()), float(outputs.mean()))
     like_first, like_last = stand_in.answers_in_turn(turns.slots, inputs, outputs)
     seen_s, like_s = (float(np.sort(ends)[known]) for ends in (last, like_last))

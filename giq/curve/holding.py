@@ -34,8 +34,8 @@ _FIRST_SHARE, _RUNG_SHARE, _TIGHT_PROBES = 0.15, 0.35, 4
 _HOPED, _RUNG_HOPED, _HOPED_FIRST = 2.0, 8.0, 20.0
 """A larger rung completes up to so many times more than the last, or than the first (with a budget, without)."""
 _RUNG_TURNS, _TIGHT_TURNS = 2.0, 1.3
-_RUNG_PRECISIONS = (0.4, 0.1, 0.1)
-"""Of the first rung, the second, and those that may be the plateau."""
+_RUNG_PRECISIONS = (0.4, 0.1)
+"""Of the first rung, and of all later ones."""
 _SHORT, _WORTH, _WORTHWHILE = 30, 2.0, 0.15
 _FEWEST_BEGUN = 4
 _DRAIN, _TIGHT_DRAIN, _SPARE = 2.0, 1.0, 1.7
@@ -223,7 +223,7 @@ class Holding:
         """What *load* is held for."""
         means = mean_lengths(self.plan.workload)
         if isinstance(load, ClosedLoad):
-            return Goal(precision=_RUNG_PRECISIONS[min(len(self.rungs), 2)], mean_lengths=means)
+            return Goal(precision=_RUNG_PRECISIONS[min(len(self.rungs), 1)], mean_lengths=means)
         slope = bracket.found.slope if bracket is not None and bracket.found.slope is not None else _USUAL_SLOPE
         slope = min(max(slope, _SMALLEST_SLOPE), _LARGEST_SLOPE)
         near = bracket is not None and not (bracket.found.below or bracket.found.above)

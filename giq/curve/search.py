@@ -122,7 +122,7 @@ class _Search:
 
     def spread(self) -> Probe | Finished:
         """The next rate of a search without targets."""
-        most, opened = self.known.most(), sorted(point.offered_rps or 0.0 for point in self.known.opened)
+        most, opened = self.known.most(), sorted(self.rates())
         over = self.overload()
         for share in FRACTIONS:
             rate = self.allowed(share * most)
@@ -165,18 +165,22 @@ class _Search:
 
     def how_often(self, found: Crossing) -> int:
         """How many open loads were held near a crossing."""
-        return sum(abs(math.log(rate / found.value)) <= FAR for rate in self.rates())
+        return sum(abs(apart) <= FAR for apart in self.apart(found))
 
     def careful(self) -> float:
         """Not so near saturation, while no load was, that a small error of it would take the next one there."""
-        highest = max((point.offered_rps or 0.0) for point in self.known.opened)
+        highest = max(self.rates())
         return max(highest, highest + _CAREFUL * (self.known.most() - highest))
 
     def near(self, found: Crossing) -> bool:
         """Whether open loads were held near a crossing: one beside it, or one on either side and not far."""
-        apart = [math.log((point.offered_rps or 1.0) / found.value) for point in self.known.opened]
+        apart = self.apart(found)
         nearest = min(map(abs, apart))
         return nearest <= BESIDE or (nearest <= FAR and min(apart) < 0 < max(apart))
+
+    def apart(self, found: Crossing) -> list[float]:
+        """How far each rate offered lies above a crossing, as a logarithm."""
+        return [math.log(rate / found.value) for rate in self.rates()]
 
     def first_rate(self) -> float:
         """Where the rungs say that the first target is about to be missed; 0.8 of the plateau for a TTFT."""
@@ -194,7 +198,7 @@ class _Search:
 
     def lowest(self) -> float:
         """The lowest rate offered."""
-        return min(point.offered_rps or math.inf for point in self.known.opened)
+        return min(self.rates())
 
     def lower(self, bracket: Bracket, others: float) -> Probe | Finished:
         """Below the lowest rate, which misses a target, and not above where *others* are; or no rate meets it."""

@@ -42,7 +42,7 @@ def work_done(requests: Requests, window: Window, mean_lengths: tuple[float, flo
     control variate). The interval is that of leaving each stretch out in turn (jackknife), and of half the spread of
     the count of requests: where the KV cache is full, a long prompt with a long output costs more than its tokens.
     """
-    if _served(requests).sum() < _FEWEST or window.seconds <= 0:
+    if served(requests).sum() < _FEWEST or window.seconds <= 0:
         return None
     edges = np.linspace(window.start_ns, window.end_ns, STRETCHES + 1)
     tokens = np.column_stack([np.diff(part) for part in _cumulated(requests, edges)])
@@ -54,9 +54,7 @@ def work_done(requests: Requests, window: Window, mean_lengths: tuple[float, flo
     rate = 1 / (prompt_s + output_s)
     left_out = np.array([1 / sum(_seconds(np.delete(shares, k, axis=0), length)) for k in range(STRETCHES)])
     spread = math.sqrt((STRETCHES - 1) / STRETCHES * float(((left_out - left_out.mean()) ** 2).sum()))
-    counted = (
-        _UNEXPLAINED * rate / math.sqrt(int((_served(requests) & window.holds(requests.last_token_ns)).sum()) or 1)
-    )
+    counted = _UNEXPLAINED * rate / math.sqrt(int((served(requests) & window.holds(requests.last_token_ns)).sum()) or 1)
     width = student_quantile(0.95, STRETCHES - 2) * math.hypot(spread, counted)
     estimate = Estimate(value=rate, lo=max(rate - width, 0.0), hi=rate + width)
     return Work(estimate, prompt_s / (prompt_s + output_s))
@@ -69,16 +67,16 @@ def kv_held(requests: Requests, window: Window) -> float:
     """
     total = 0.0
     for part in requests.parts():
-        served = _served(part)
-        first, last = part.first_token_ns[served], part.last_token_ns[served]
+        answered = served(part)
+        first, last = part.first_token_ns[answered], part.last_token_ns[answered]
         begun, ended = np.maximum(first, window.start_ns), np.minimum(last, window.end_ns)
-        made = ((begun + ended) / 2 - first) / np.maximum(last - first, 1) * part.requested_output_tokens[served]
+        made = ((begun + ended) / 2 - first) / np.maximum(last - first, 1) * part.requested_output_tokens[answered]
         inside = np.maximum(ended - begun, 0) / NS_PER_S
-        total += float(inside @ (part.requested_input_tokens[served] + made))
+        total += float(inside @ (part.requested_input_tokens[answered] + made))
     return total / window.seconds if window.seconds > 0 else 0.0
 
 
-def _served(requests: Requests) -> NDArray[np.bool_]:
+def served(requests: Requests) -> NDArray[np.bool_]:
     """The requests whose tokens are known to be made, and when."""
     came: NDArray[np.bool_] = (requests.first_token_ns != NULL) & (requests.last_token_ns != NULL)
     return requests.ok & came
@@ -88,9 +86,9 @@ def _cumulated(requests: Requests, edges_ns: NDArray[np.float64]) -> tuple[NDArr
     """Prompt tokens read (all at the first token) and output tokens made (evenly up to the last) before each edge."""
     read, made = np.zeros(len(edges_ns) + 1), np.zeros(len(edges_ns))
     for part in requests.parts():
-        served = _served(part)
-        first, last = part.first_token_ns[served], part.last_token_ns[served]
-        prompts, outputs = part.requested_input_tokens[served], part.requested_output_tokens[served]
+        answered = served(part)
+        first, last = part.first_token_ns[answered], part.last_token_ns[answered]
+        prompts, outputs = part.requested_input_tokens[answered], part.requested_output_tokens[answered]
         read += np.bincount(np.searchsorted(edges_ns, first), prompts, minlength=len(read))
         span = np.maximum(last - first, 1) / NS_PER_S
         made += [float(np.clip((edge - first) / NS_PER_S / span, 0, 1) @ outputs) for edge in edges_ns]
