@@ -17,6 +17,10 @@ from giq.engine.scheduler import Limits, Plan, Scheduler
 from giq.engine.sequence import Segment, Sequence
 from giq.engine.spec import EngineSpec
 
+LEAD_S = 3e-3
+"""So long before a step's end answers are told to be complete: writing that and reading the next request take as long,
+and whoever asks again at once does so at the step's end, as is predicted, where there is no network."""
+
 OnTokens = Callable[[int, int], None]
 """Called with the places (from 0) of the first token that was just generated, and of the first that was not yet."""
 
@@ -51,8 +55,26 @@ class Job:
     given_up: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What a step brought for *job*: it has *given* tokens now, and its last *stay* if it is done."""
+
+    job: Job
+    given: int
+    stay: Segment | None
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether it is told before the step's end: not where the last token is the first, whose time is a TTFT."""
+        return self.stay is not None and self.job.given > 0
+
+
 class RealTimeCore:
-    """One engine core. Steps begin when the one before was due to end, not when the loop got round to it."""
+    """One engine core. Steps begin when the one before was due to end, not when the loop got round to it.
+
+    For the scheduler a step is over `LEAD_S` before it is for the clock, less where requests reach it sooner, so that
+    none is missed; the next step is planned then.
+    """
 
     def __init__(self, spec: EngineSpec, engine: RealTimeEngine) -> None:
         self.scheduler = Scheduler(Limits.of(spec))
@@ -62,6 +84,8 @@ class RealTimeCore:
         self._jobs: dict[int, Job] = {}
         self._leaving: list[Job] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._lead_s = min(LEAD_S, spec.calibration.request_s)
         self._stream_s = spec.calibration.stream_s
         self._ahead = spec.calibration.plans_ahead
         self._step_s = 0.0  # the length of the step under way
@@ -91,8 +115,9 @@ class RealTimeCore:
 
     def close(self) -> None:
         """Stop; nothing is told any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._telling):
+            if timer is not None:
+                timer.cancel()
 
     def _begin(self, now: float) -> None:
         """Plan the step that begins *now* and wake at its end."""
@@ -102,27 +127,51 @@ class RealTimeCore:
             if plan.chunks or plan.decoding:
                 self._step_s = self._times.seconds(self.scheduler.work(plan))
                 due = now + self._step_s
-                self._timer = asyncio.get_running_loop().call_later(due - monotonic(), self._finish, plan, due)
+                before = min(self._lead_s, self._step_s / 2)
+                self._timer = _call_at(due - before, self._turn, plan, due)
                 return
 
-    def _finish(self, plan: Plan, due: float) -> None:
-        """The step is over: tell every sequence that got tokens, let those who are done or given up leave."""
-        self._engine.lag_s = max(self._engine.lag_s, monotonic() - due)
+    def _turn(self, plan: Plan, due: float) -> None:
+        """The step is over at *due*: those who are done or given up leave, and the next one is planned."""
         emitting = self.scheduler.emitting(plan)
-        done = self.scheduler.advance(plan, 1, due)
-        for sequence in emitting:
-            self._engine.emitted(self._jobs[sequence.number], sequence.given(self.scheduler.step), due)
-        for sequence, stay in done:
-            self._engine.done(self._jobs.pop(sequence.number), stay, due)
+        stays = {sequence.number: stay for sequence, stay in self.scheduler.advance(plan, 1, due)}
+        news = [
+            _News(self._jobs[sequence.number], sequence.given(self.scheduler.step), stays.get(sequence.number))
+            for sequence in emitting
+        ]
+        for number in stays:
+            del self._jobs[number]
+        self._tell([item for item in news if item.ends_early], due)
+        self._telling = _call_at(due, self._tell_others, [item for item in news if not item.ends_early], due)
         self._leave()
         self._engine.enter(due)
         self._begin(due)
+
+    def _tell_others(self, news: list[_News], due: float) -> None:
+        """The step is over for the clock too; those whose first token this is are told first."""
+        self._engine.lag_s = max(self._engine.lag_s, monotonic() - due)
+        self._tell(sorted(news, key=_answered_before), due)
+
+    def _tell(self, news: list[_News], due: float) -> None:
+        for item in news:
+            self._engine.emitted(item.job, item.given, due)
+            if item.stay is not None:
+                self._engine.done(item.job, item.stay, due)
 
     def _leave(self) -> None:
         for job in self._leaving:
             if self._jobs.pop(job.number, None) is not None:
                 self.scheduler.abort(job.sequence)
         self._leaving.clear()
+
+
+def _answered_before(news: _News) -> bool:
+    return news.job.given > 0
+
+
+def _call_at(due: float, function: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
+    """*function* is called at *due*, of the monotonic clock, or at once if that is over."""
+    return asyncio.get_running_loop().call_later(due - monotonic(), function, *arguments)
 
 
 class RealTimeEngine:
@@ -182,13 +231,13 @@ class RealTimeEngine:
 
     def enter(self, now: float) -> None:
         """Give the cores everyone who reaches them by *now*."""
-        woken: list[RealTimeCore] = []
+        woken: list[tuple[RealTimeCore, float]] = []
         while self._coming and self._coming[0][0] <= now:
             due, _, job = heappop(self._coming)
             if not job.given_up:
-                woken.append(self._arrive(job, due))
-        for core in woken:
-            core.wake(now)
+                woken.append((self._arrive(job, due), due))
+        for core, due in woken:
+            core.wake(due)
 
     def emitted(self, job: Job, given: int, now: float) -> None:
         """*job* has *given* tokens by *now*."""

@@ -103,17 +103,21 @@ class _Run:
                 self._step(core, core.due)
 
     def _step(self, core: Core, now: float) -> None:
-        """The steps of *core* are over: answers go out, and it sets out on the next ones."""
+        """The steps of *core* are over: it sets out on the next ones, and answers go out.
+
+        In this order, since what a client sends when it has an answer comes while the core is at its next step.
+        """
         arriving = self._arriving
         hands_over = self._split and core in self._first.cores
-        for sequence, _ in core.finish():
+        done = core.finish()
+        while arriving and arriving[0][0] <= now:
+            self._deliver()
+        core.begin(now)
+        for sequence, _ in done:
             if hands_over:
                 heappush(arriving, (now + sequence.prompt * self._transfer_s, sequence.number, True))
             else:
                 self._follow(sequence.number, now)
-        while arriving and arriving[0][0] <= now:
-            self._deliver()
-        core.begin(now)
 
     def _follow(self, number: int, now: float, accepted: bool = True) -> None:
         """What the client sends now that it has that answer, or was refused."""
