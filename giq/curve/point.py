@@ -73,6 +73,16 @@ class Expected(Entry, frozen=True, kw_only=True):
         return Estimate(value=self.value_s, lo=self.lo_s, hi=self.hi_s)
 
 
+class Foreseen(Entry, frozen=True, kw_only=True):
+    """The rate at which the percentile of a target (its key) would reach its limit in open loop.
+
+    In requests/s, as a stand-in has it that was fitted to a closed loop (`giq.curve.foresight`): no such load was held.
+    """
+
+    target: str
+    rate_rps: float
+
+
 class Provenance(Entry, frozen=True, kw_only=True):
     """Where a point comes from: what must be known to believe it or to repeat it.
 
@@ -127,6 +137,7 @@ class Point(Entry, frozen=True, kw_only=True):
     schedule_delay: Distribution = Distribution()
     attainment: tuple[Attainment, ...] = ()
     expected: tuple[Expected, ...] = ()
+    foreseen: tuple[Foreseen, ...] = ()
     running_mean: float | None = None
     waiting_mean: float | None = None
     kv_usage_mean: float | None = None

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from giq import documents
 from giq.curve.chance import Held, expected
 from giq.curve.completions import Turns, completions
+from giq.curve.foresight import foreseen
 from giq.curve.in_flight import falls_behind, in_flight
 from giq.curve.intervals import batch_count, batch_labels, distribution, pool, pool_of_gaps
 from giq.curve.latencies import latencies, meeting
-from giq.curve.point import GRID_METRICS, Attainment, Distribution, Estimate, Expected, Point, Provenance
+from giq.curve.point import GRID_METRICS, Attainment, Distribution, Estimate, Expected, Foreseen, Point, Provenance
 from giq.curve.realised import mean_lengths
 from giq.curve.requests import NULL, Requests
 from giq.curve.server_statistics import ServerStatistics
@@ -123,6 +124,7 @@ class _Summary:
             total_tps=read + received,
             attainment=self.attainment(),
             expected=self.expected(),
+            foreseen=self.foreseen(),
             accelerator_seconds=facts.accelerators_total * facts.elapsed_s,
             rtt_s=facts.rtt_s,
             client_error_s=facts.client_error_s,
@@ -203,6 +205,13 @@ class _Summary:
         if facts.workload is None or not isinstance(facts.load, OpenLoad) or not self.window.steady:
             return ()
         return expected(self.requests, Held(facts.load, self.window, facts.workload, facts.targets), self.limits())
+
+    def foreseen(self) -> tuple[Foreseen, ...]:
+        """Where the targets would be missed in open loop, as a closed loop lets it be foreseen."""
+        load, workload = self.facts.load, self.facts.workload
+        if workload is None or not workload.is_plain or not isinstance(load, ClosedLoad):
+            return ()
+        return foreseen(self.requests, Turns(load.concurrency, workload), self.facts.targets, self.limits())
 
     def limits(self) -> Limits:
         """What the server runs at most: as it was told, and no more than it was seen to run while others waited.

@@ -133,6 +133,21 @@ def queue_guess(curve: Curve, target: Target) -> float | None:
     return most * min(odds / (1 + odds), _FULLEST)
 
 
+def foreseen_rate(curve: Curve, target: Target) -> float | None:
+    """Where closed loops let it be foreseen that *target* is about to be missed; None where none does.
+
+    Of several that one counts whose own rate is nearest to what it foresees.
+    """
+    told = [
+        (abs(math.log(one.rate_rps / point.achieved_rps)), one.rate_rps)
+        for point in curve.points
+        if point.achieved_rps > 0
+        for one in point.foreseen
+        if one.target == target.key
+    ]
+    return min(told)[1] if told else None
+
+
 def least_value(curve: Curve, target: Target) -> float:
     """The least value of the target's percentile at any load: what it is without a queue, about."""
     values = [value.value for point in curve.points if (value := target.value(point)) is not None]

@@ -73,7 +73,8 @@ def recomputed_point(run: Run, stored: Point) -> Point:
         elapsed_s=stored.accelerator_seconds / total,
     )
     made = summarise(requests, facts)
-    return made if stored.expected else replace(made, expected=())  # nor what is to be expected
+    known = {name: getattr(made, name) if getattr(stored, name) else () for name in ("expected", "foreseen")}
+    return replace(made, **known)  # nor what was to be expected and could be foreseen
 
 
 def _metric_names(version: str) -> MetricNames:

@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 _PROVENANCE = Provenance.__struct_fields__
 _ESTIMATES = ("in_flight_slope", "work_rps")
-_NESTED = {"provenance", "attainment", "expected", *_ESTIMATES, *METRICS}
+_LISTS = ("attainment", "expected", "foreseen")
+_NESTED = {"provenance", *_LISTS, *_ESTIMATES, *METRICS}
 _PLAIN = tuple(name for name in Point.__struct_fields__ if name not in _NESTED)
 """The fields of a Point that are columns of the same name."""
 
@@ -78,8 +79,7 @@ def _columns(point: Point) -> dict[str, Any]:
             columns |= _flat(f"{metric}_{statistic}_s", distribution.at(statistic))
         if metric in GRID_METRICS:
             columns[f"{metric}_quantiles"] = distribution.quantiles
-    columns["attainment"] = documents.plain(point.attainment) or None
-    columns["expected"] = documents.plain(point.expected) or None
+    columns |= {name: documents.plain(getattr(point, name)) or None for name in _LISTS}
     columns["valid"] = point.valid
     return columns
 
@@ -122,8 +122,7 @@ def _point(row: dict[str, Any], where: str) -> Point:
     nested = {name: row[name] for name in _PLAIN}
     nested["provenance"] = {name: row[name] for name in _PROVENANCE}
     nested |= {name: _estimate(row, name) for name in _ESTIMATES}
-    nested["attainment"] = row["attainment"] or ()
-    nested["expected"] = row["expected"] or ()
+    nested |= {name: row[name] or () for name in _LISTS}
     for metric in METRICS:
         nested[metric] = {statistic: _estimate(row, f"{metric}_{statistic}_s") for statistic in STATISTICS}
         nested[metric]["quantiles"] = row.get(f"{metric}_quantiles")

@@ -33,6 +33,8 @@ _EXPECTED = pa.struct(
     [("target", pa.string()), ("value_s", pa.float64()), ("lo_s", pa.float64()), ("hi_s", pa.float64())]
 )
 
+_FORESEEN = pa.struct([("target", pa.string()), ("rate_rps", pa.float64())])
+
 _REQUESTS: tuple[tuple[str, Any], ...] = (
     ("run_id point_id", pa.string()),
     ("request_id", pa.int64()),
@@ -88,6 +90,7 @@ _POINTS: tuple[tuple[str, Any], ...] = (
     *((f"{metric}_quantiles?", pa.list_(pa.float32())) for metric in GRID_METRICS),
     ("attainment?", pa.list_(_ATTAINMENT)),
     ("expected?", pa.list_(_EXPECTED)),
+    ("foreseen?", pa.list_(_FORESEEN)),
     ("running_mean? waiting_mean? kv_usage_mean? kv_usage_max? preemptions? prefix_hit_share?", pa.float64()),
     ("work_rps? work_rps_lo? work_rps_hi? prompt_share?", pa.float64()),
     ("accelerator_seconds rtt_s? client_error_s?", pa.float64()),

@@ -22,6 +22,7 @@ from giq.curve.point import (
     Estimate,
     Evidence,
     Expected,
+    Foreseen,
     HardwareSource,
     Point,
     Provenance,
@@ -154,6 +155,7 @@ POINTS = st.builds(
     expected=st.lists(
         st.builds(Expected, target=TEXT, value_s=FINITE, lo_s=FINITE, hi_s=FINITE), max_size=2
     ).map(tuple),
+    foreseen=st.lists(st.builds(Foreseen, target=TEXT, rate_rps=FINITE), max_size=2).map(tuple),
     running_mean=_optional(FINITE), waiting_mean=_optional(FINITE), kv_usage_mean=_optional(FINITE),
     kv_usage_max=_optional(FINITE), preemptions=_optional(FINITE), prefix_hit_share=_optional(FINITE),
     work_rps=_optional(ESTIMATES), prompt_share=_optional(FINITE),

@@ -37,8 +37,9 @@ WORDS_OF_POINTS = """
     ttft_quantiles list<float>?; itl_quantiles list<float>?; tpot_quantiles list<float>?;
     ntpot_quantiles list<float>?; latency_quantiles list<float>?;
     attainment list<struct<targets: string, joint: double, goodput_rps: double>>?;
-    expected list<struct<target: string, value_s: double, lo_s: double, hi_s: double>>?; running_mean double?;
-    waiting_mean double?; kv_usage_mean double?; kv_usage_max double?; preemptions double?;
+    expected list<struct<target: string, value_s: double, lo_s: double, hi_s: double>>?;
+    foreseen list<struct<target: string, rate_rps: double>>?; running_mean double?; waiting_mean double?;
+    kv_usage_mean double?; kv_usage_max double?; preemptions double?;
     prefix_hit_share double?; work_rps double?; work_rps_lo double?; work_rps_hi double?; prompt_share double?;
     accelerator_seconds double; rtt_s double?; client_error_s double?;
     flags list<string>; valid bool
