@@ -121,6 +121,11 @@ def stable_rate(point: Point) -> float:
     return point.achieved_rps if point.load_kind == "closed" or point.offered_rps is None else point.offered_rps
 
 
+def long_run_rate(point: Point) -> float:
+    """What a closed loop completes in the long run, where that is told; else what it completed."""
+    return point.achieved_rps if point.work_rps is None else point.work_rps.value
+
+
 def gain_per_doubling(lower: Point, upper: Point) -> float:
     """By which share completions rose per doubling of concurrency from one closed-loop point to another."""
     doublings = math.log2((upper.concurrency or 1.0) / (lower.concurrency or 1.0))

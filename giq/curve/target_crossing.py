@@ -11,7 +11,7 @@ from giq.curve.curve import Curve
 from giq.curve.monotone import Crossing, crossing
 from giq.curve.point import INVALIDATING, Estimate, Point
 from giq.curve.realised import prompt_share, realised_rates
-from giq.curve.saturation import levelling_off, past_saturation, plateau_points, saturation
+from giq.curve.saturation import levelling_off, long_run_rate, past_saturation, plateau_points, saturation
 from giq.curve.targets import Target, requests_needed
 
 QUEUE_REQUESTS = 4.0
@@ -69,7 +69,7 @@ def target_crossing(curve: Curve, target: Target) -> Crossing | None:
     beside = _beside(curve, target, rates) if target.metric in _OF_DECODING else []
     if not beside or not found.above:
         return found
-    rates += [point.achieved_rps for point, _ in beside]
+    rates += [long_run_rate(point) for point, _ in beside]
     return _crossing([*told, *beside], rates, errors + [_RUNG_ERROR] * len(beside), target)
 
 
@@ -105,7 +105,7 @@ def _beside(curve: Curve, target: Target, rates: Sequence[float]) -> list[tuple[
     open loop at the rate that it completed. Below, where the number that run fluctuates, a rung is too good.
     """
     rungs = [point for point in curve.points if point.load_kind == "closed" and _servers_own(point)]
-    beside = [point for point in rungs if point.achieved_rps > max(rates) * _APART]
+    beside = [point for point in rungs if long_run_rate(point) > max(rates) * _APART]
     return [(point, value) for point in beside if (value := target.value(point)) is not None and value.value > 0]
 
 
@@ -139,7 +139,7 @@ def foreseen_rate(curve: Curve, target: Target) -> float | None:
     Of several that one counts whose own rate is nearest to what it foresees.
     """
     told = [
-        (abs(math.log(one.rate_rps / point.achieved_rps)), one.rate_rps)
+        (abs(math.log(one.rate_rps / long_run_rate(point))), one.rate_rps)
         for point in curve.points
         if point.achieved_rps > 0
         for one in point.foreseen
