@@ -175,7 +175,7 @@ def _crossed(curve: Curve, target: Target) -> _Limit | None:
         return foreseen
     guess = queue_guess(curve, target)
     if found.below and (met := _highest_met(curve, target, found.value)) is not None:
-        between = guess if guess is not None and met < guess < found.value else (met + found.value) / 2
+        between = (met + found.value) / 2 if guess is None else min(max(guess, met), found.value)
         return _Limit(target, str(target), between, met, found.value, False)
     highest = max(point.achieved_rps for point in curve.points)
     if guess is not None and found.above and found.value < guess < highest:

@@ -36,7 +36,7 @@ BESIDE, FAR = 0.05, 0.12
 """As logarithms: so near a capacity one load must have been held, or one of two that lie on either side of it."""
 
 _FIRST_RUNG = 8
-_SECOND_SHARE, _RUNG_SHARE = 0.6, 0.35
+_SECOND_SHARE, _RUNG_SHARE = 1.0, 0.35
 """Of what is left of a budget: what the second rung and a later one may take."""
 _PLATEAU_GAIN = 0.03
 _NEAR_GAIN = 0.25
