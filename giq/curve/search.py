@@ -13,7 +13,6 @@ from giq.curve.saturation import (
     backlogged,
     gain_per_doubling,
     levelling_off,
-    long_run_rate,
     past_saturation,
     saturation,
 )
@@ -189,7 +188,7 @@ class _Search:
         if self.known.tight:
             most = levelling_off(self.known.curve) or _FARTHEST * most
         for target in self.known.plan.targets:
-            told = [(long_run_rate(p), value.value) for p in self.known.rungs if (value := target.value(p)) is not None]
+            told = [(p.achieved_rps, value.value) for p in self.known.rungs if (value := target.value(p)) is not None]
             waits = target.metric in OF_WAITING
             between = None if waits and self.known.tight else _between(sorted(told), target.seconds)
             if between is None and not waits and self.known.tight:
