@@ -55,10 +55,14 @@ class Case:
 
     @cached_property
     def key(self) -> str:
-        """Names what its truth depends on: workload, targets, and how the engine answers a short load."""
+        """Names what its truth depends on: workload, targets, how the engine answers a short load, and its limits.
+
+        A short load does not come near the limits.
+        """
         heard = run(self.spec, self.workload, ClosedLoad(concurrency=32), Stop(requests=200), 1)
         ends = [f"{end:.5g}" for end in (heard.requests.end_ns[::20] / 1e9).tolist()]
-        return content_id([self.workload.workload_id, [target.key for target in self.targets], ends])
+        limits = [self.spec.max_num_seqs, self.spec.max_num_batched_tokens, self.spec.memory.kv_blocks]
+        return content_id([self.workload.workload_id, [target.key for target in self.targets], ends, limits])
 
 
 def run(spec: EngineSpec, workload: Workload, load: Load, stop: Stop, seed: int) -> Simulation:
