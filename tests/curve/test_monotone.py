@@ -76,7 +76,7 @@ def test_a_gap_over_a_steep_rise_is_doubted_below() -> None:
 
 
 def test_a_gap_after_a_flat_stretch_is_doubted_above() -> None:
-    """Loads of 0.8 and 0.93 come up to 0.985 of a limit flatly, one of 1.6 misses it by far: that may be met at 0.98."""
+    """Loads of 0.8 and 0.93 come up to 0.985 of a limit flatly, one of 1.6 misses it by far: it may be met at 0.98."""
     loads, values = np.array([0.8, 0.93, 1.6]), np.array([0.955, 0.985, 3.0])
     found = crossing(loads, values, np.array([0.005, 0.005, 0.15]), 1.0)
 
