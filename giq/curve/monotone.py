@@ -54,7 +54,8 @@ def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Cro
     and for the time of a token, a + b n, of n running sequences that share the steps (n = rate x tokens x that time).
     The interval is that of the crossings of 300 curves drawn with those errors, those that cross beyond the loads
     included, wider by a fifth of the distance to the next load: no curve is quite like that; its lower end also by how
-    much earlier a curve crosses whose logarithm rises in a straight line, as where a server is suddenly full.
+    much earlier a curve crosses whose logarithm rises in a straight line, as where a server is suddenly full, and its
+    upper end by how much later one that goes on as before, and rises after that.
     """
     x, y, error = _pooled(np.log(loads), np.log(values), errors)
     level = math.log(limit)
@@ -69,7 +70,8 @@ def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Cro
     low, high = min(value - known, float(found[cut])), max(value + known, float(found[-1 - cut]))
     below, above = (math.hypot(shared, end - value) + _BENT * distance for end in (low, high))
     if side == 0:
-        below = math.hypot(below, value - _earlier(x, y, error, level))
+        below = math.hypot(below, max(value - _earlier(x, y, error, level), 0.0))
+        above = math.hypot(above, max(_later(x, y, error, level) - value, 0.0))
     lo, hi = value - below, value + above
     return Crossing(math.exp(value), math.exp(lo), math.exp(hi), side < 0, side > 0, slope, distance, shared)
 
@@ -118,9 +120,36 @@ def _cross(x: Floats, y: Floats, error: Floats, level: float) -> tuple[float, fl
 
 
 def _earlier(x: Floats, y: Floats, error: Floats, level: float) -> float:
-    """The crossing where between two loads it is the logarithm of the value that rises in a straight line."""
+    """The crossing where the value's logarithm rises in a straight line, or suddenly and then as after the next load.
+
+    The latter where it was measured after that load, and less steep than before it.
+    """
     places, values = np.array(_never_falling(x, y, 1 / error**2)).T
-    return float(np.interp(level, values, places))
+    straight = float(np.interp(level, values, places))
+    after = int(np.searchsorted(values, level, side="right"))
+    right, high = float(places[after]), float(values[after])
+    end = min(right + _WIDE, float(places[-1]))
+    if end - right <= NEAR:
+        return straight
+    slope = (float(np.interp(end, places, values)) - high) / (end - right)
+    doubtful = _Z90 * float(np.interp(right, x, error))
+    sudden = right - (high - level + doubtful) / max(slope, _LEAST_SLOPE)
+    return min(straight, max(sudden, float(places[after - 1])))
+
+
+def _later(x: Floats, y: Floats, error: Floats, level: float) -> float:
+    """The crossing where a curve goes on from the last load below *level* as it came there, and is sudden after it.
+
+    It comes by the slope of a wide stretch before that load, at least a quarter, a quarter where nothing was measured:
+    a target may be met far beyond the loads held while rungs, which complete much more, miss it by far.
+    """
+    places, values = np.array(_never_falling(x, y, 1 / error**2)).T
+    after = int(np.searchsorted(values, level, side="right"))
+    left, low = float(places[after - 1]), float(values[after - 1])
+    begin = max(left - _WIDE, float(places[0]))
+    slope = (low - float(np.interp(begin, places, values))) / (left - begin) if left - begin > NEAR else 0.0
+    doubtful = _Z90 * float(np.interp(left, x, error))
+    return min(left + (level - low + doubtful) / max(slope, _LEAST_SLOPE), float(places[after]))
 
 
 def _least_error(x: Floats, y: Floats, error: Floats, value: float) -> float:

@@ -75,6 +75,24 @@ def test_a_gap_over_a_steep_rise_is_doubted_below() -> None:
     assert found.lo < 2.3
 
 
+def test_a_gap_after_a_flat_stretch_is_doubted_above() -> None:
+    """Loads of 0.8 and 0.93 come up to 0.985 of a limit flatly, one of 1.6 misses it by far: it may be met at 0.98."""
+    loads, values = np.array([0.8, 0.93, 1.6]), np.array([0.955, 0.985, 3.0])
+    found = crossing(loads, values, np.array([0.005, 0.005, 0.15]), 1.0)
+
+    assert found.value < 0.945
+    assert found.hi > 0.98
+
+
+def test_a_gap_before_a_flatter_rise_is_doubted_below() -> None:
+    """A value that leaps twentyfold between 0.93 and 1.08 and grows slowly after it may have leapt at once."""
+    loads, values = np.array([0.93, 1.08, 1.2]), np.array([0.05, 4.0, 8.0])
+    found = crossing(loads, values, np.full(3, 0.05), 2.0)
+
+    assert found.value > 1.06
+    assert found.lo < 0.97
+
+
 def test_a_flat_curve_is_doubted_however_precise_its_points_are() -> None:
     """What all points err by in common moves the crossing of a flat curve farther than that of a steep one."""
     flat, steep = (crossing(LOADS, LOADS**power, np.full(4, 1e-4), 3.0**power) for power in (0.25, 2.0))
