@@ -18,6 +18,7 @@ from giq.curve.saturation import (
 )
 from giq.curve.target_crossing import (
     OF_WAITING,
+    foreseen_rate,
     queue_guess,
     surely_over,
     target_crossing,
@@ -46,6 +47,9 @@ _CAREFUL = 0.7
 _LOWEST_SHARE, _FEW = 0.02, 0.25
 _DEEPER = 0.5
 _FRACTION_BELOW, _WAY_UP, _MOST_BEYOND = 0.7, 0.6, 1.5
+_FORESEEN = 0.95
+_LOWEST_FIRST, _HIGHEST_FIRST = 0.05, (0.9, 0.8)
+"""The first rate offered as a share of the plateau: at least, and at most without and with a budget."""
 _FIRST, _TIGHT_FIRST, _TIGHT_DOWN = 0.8, 0.7, 0.75
 _ASIDE = 1.05
 _HIGHEST_SHARE = 1.1
@@ -183,18 +187,27 @@ class _Search:
         return [math.log(rate / found.value) for rate in self.rates()]
 
     def first_rate(self) -> float:
-        """Where the rungs say that the first target is about to be missed; 0.8 of the plateau for a TTFT."""
-        most, rates = self.known.most(), []
+        """Where the first target is about to be missed, as far as the rungs tell."""
+        most = self.known.most()
         if self.known.tight:
             most = levelling_off(self.known.curve) or _FARTHEST * most
-        for target in self.known.plan.targets:
-            told = [(p.achieved_rps, value.value) for p in self.known.rungs if (value := target.value(p)) is not None]
-            waits = target.metric in OF_WAITING
-            between = None if waits and self.known.tight else _between(sorted(told), target.seconds)
-            if between is None and not waits and self.known.tight:
-                between = _beyond(sorted(told), target.seconds)
-            rates.append(between or (_TIGHT_FIRST if waits and self.known.tight else _FIRST) * most)
-        return min(max(min(rates), 0.1 * most), 0.8 * most)
+        rate = min(self.missed_from(target, most) for target in self.known.plan.targets)
+        return min(max(rate, _LOWEST_FIRST * most), _HIGHEST_FIRST[self.known.tight] * most)
+
+    def missed_from(self, target: Target, most: float) -> float:
+        """A little less than what the rungs let be foreseen as the target's crossing.
+
+        Where they do not, or are too short for it: where their own values cross it, for a TTFT a share of *most*.
+        """
+        foreseen = None if self.known.tight else foreseen_rate(self.known.curve, target)
+        if foreseen is not None:
+            return _FORESEEN * foreseen
+        told = [(p.achieved_rps, value.value) for p in self.known.rungs if (value := target.value(p)) is not None]
+        waits = target.metric in OF_WAITING
+        between = None if waits and self.known.tight else _between(sorted(told), target.seconds)
+        if between is None and not waits and self.known.tight:
+            between = _beyond(sorted(told), target.seconds)
+        return between or (_TIGHT_FIRST if waits and self.known.tight else _FIRST) * most
 
     def lowest(self) -> float:
         """The lowest rate offered."""
