@@ -14,7 +14,7 @@ NEAR = 0.03
 _FAR, _SAME, _RISE = 0.12, 2.0, 1.0
 _DRAWS = 300
 _TAIL = 0.05
-_BENT = 0.2
+_BENT = 0.1
 _SHARED, _SHARED_VALUE = 0.01, 0.01
 """As logarithms of the load and of the value: the errors that all points have in common, which no number of them takes
 away."""
@@ -53,7 +53,7 @@ def crossing(loads: Floats, values: Floats, errors: Floats, limit: float) -> Cro
     between two loads the reciprocal of the value falls in a straight line: as for a queue's wait, c / (1 - rho),
     and for the time of a token, a + b n, of n running sequences that share the steps (n = rate x tokens x that time).
     The interval is that of the crossings of 300 curves drawn with those errors, those that cross beyond the loads
-    included, wider by a fifth of the distance to the next load: no curve is quite like that; its lower end also by how
+    included, wider by a tenth of the distance to the next load: no curve is quite like that; its lower end also by how
     much earlier a curve crosses whose logarithm rises in a straight line, as where a server is suddenly full, and its
     upper end by how much later one that goes on as before, and rises after that.
     """

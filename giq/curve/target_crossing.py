@@ -29,7 +29,7 @@ _UNSTEADY = 2.0
 _OPTIMISM = 1.5
 """By how much a point's own interval understates how far it is off: it knows nothing of its slow start. Set on the
 cases 0 to 57 of tests/truth."""
-_STOPPED = 1.25
+_STOPPED = 1.05
 """By how much the error of the long run is understated: a search stops where intervals happen to be narrow."""
 _FULLEST = 0.98
 _Z90 = 1.645
