@@ -58,16 +58,17 @@ FREEDOM = 4.0
 STEP = 0.1
 """Of the finite differences in the logarithm of a factor: large enough to see over the discreteness of batches."""
 
-CONFIDENCE = 6.0
-"""Observations that the errors above are worth when a group's own residuals say how large they are."""
+CONFIDENCE = 25.0
+"""Observations that the errors above are worth when a group's own residuals say how large they are: many, since
+those of four points tell little."""
 
 FARTHEST = 3.0
 """Standard deviations beyond which a point left out tells no more of the errors' size."""
 
-CAUTION = np.array([0.77, 1.08])
-"""By how much the intervals of TTFT and TPOT are wider than fitted points alone say (set on the scored public rows of
-InferenceX, 4 fitted points a group). Errors of TPOT at neighbouring loads go together, so that few points show too
-little of them; TTFT's are smaller at most loads than at the fitted point most in doubt, which counts here."""
+CAUTION = np.array([0.655, 0.978])
+"""What the intervals of TTFT and TPOT are multiplied by, over what fitted points alone say (set on the scored public
+rows of InferenceX, 4 fitted points a group). Errors of TPOT at neighbouring loads go together, so that few points show
+too little of them; TTFT's are smaller at most loads than at the fitted point most in doubt, which counts here."""
 
 QUIET_SHARE = 0.5
 """Of TPOT's errors with up to 4 requests in flight against those with 32 or more, on the same rows."""
