@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from giq.curve.heard import METRICS, Heard, percentile
 from giq.curve.intervals import MOST_BATCHES, Pool, batch_count, batch_labels, pool, resampled, variance_factor
 from giq.curve.latencies import latencies
 from giq.curve.point import Expected
 from giq.curve.requests import Requests
-from giq.curve.stand_in import Floats, Lengths, Limits, StandIn, fitted
+from giq.curve.stand_in import Floats, Limits, StandIn, fitted
 from giq.curve.targets import Target
 from giq.curve.window import Window
 from giq.units import NS_PER_S
@@ -36,28 +37,6 @@ _DOUBT, _UNLIKE = 0.25, 0.5
 """The stand-in is not the server: so much of a shift is doubtful, and of what they differ by under the same load."""
 _WIDTH = 1.73
 """Half of a 90 % interval over the standard error: Student's t with 19 degrees of freedom."""
-_METRICS = ("ttft", "tpot", "latency")
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """Times of each request, in s: scheduled, first and last token; and how many output tokens."""
-
-    scheduled: Floats
-    first: Floats
-    last: Floats
-    outputs: Lengths
-
-    def values(self, target: Target) -> Floats:
-        """The metric of *target* of each request."""
-        if target.metric == "tpot":
-            several = self.outputs > 1
-            return np.where(several, (self.last - self.first) / np.maximum(self.outputs - 1, 1), np.nan)
-        return (self.first if target.metric == "ttft" else self.last) - self.scheduled
-
-    def part(self, chosen: NDArray[np.bool_] | slice) -> _Heard:
-        """Some of them."""
-        return _Heard(self.scheduled[chosen], self.first[chosen], self.last[chosen], self.outputs[chosen])
 
 
 @dataclass(frozen=True)
@@ -80,7 +59,7 @@ def expected(requests: Requests, held: Held, limits: Limits) -> tuple[Expected, 
     doubt. The interval is that of the ratio, with the error of the long run; it is wide where the shift is large, or
     the stand-in was far off under the load itself.
     """
-    asked = [target for target in held.targets if target.metric in _METRICS]
+    asked = [target for target in held.targets if target.metric in METRICS]
     stand_in = fitted(requests, limits) if asked and held.workload.is_plain and len(requests) <= MOST_REQUESTS else None
     order = np.lexsort((requests.request_id, requests.scheduled_ns))
     inside = held.window.holds(requests.scheduled_ns)[order]
@@ -123,11 +102,11 @@ def _corrected(answers: _Answers, target: Target) -> Expected | None:
         return None
     alone, by_chance, left = (float(np.std(part)) for part in (drawn[0], drawn[1], drawn[0] - drawn[1]))
     half = answers.long.shape[1] // 2
-    before, after = (_percentile(part, target) for part in (answers.long[:, :half], answers.long[:, half:]))
+    before, after = (percentile(part, target) for part in (answers.long[:, :half], answers.long[:, half:]))
     if after > _GROWN * before:
         return None
     alike = (alone**2 + by_chance**2 - left**2) / max(2 * alone * by_chance, 1e-12)
-    shift = math.log(_percentile(answers.long, target) / chance)
+    shift = math.log(percentile(answers.long, target) / chance)
     taken, doubt = (shift, _DOUBT * shift) if alike >= _ALIKE else (shift / 2, shift / 2)
     doubt = math.hypot(doubt, _UNLIKE * math.log(value / chance))
     inflated = math.sqrt(variance_factor(measured.shares_above(value) - like.shares_above(chance)))
@@ -136,30 +115,26 @@ def _corrected(answers: _Answers, target: Target) -> Expected | None:
     return Expected(target=target.key, value_s=found, lo_s=found * math.exp(-width), hi_s=found * math.exp(width))
 
 
-def _percentile(values: Floats, target: Target) -> float:
-    return float(np.nanpercentile(values, target.percent, method="inverted_cdf"))
-
-
 def _logarithms(pooled: Pool, target: Target) -> Floats | None:
     """The logarithm of the percentile in each draw of batches; None where one has none or it is no positive time."""
     drawn = resampled(pooled, target.percent)
     return np.log(drawn) if bool(np.isfinite(drawn).all()) and drawn.min() > 0 else None
 
 
-def _heard(stand_in: StandIn, requests: Requests, order: NDArray[np.intp]) -> _Heard:
+def _heard(stand_in: StandIn, requests: Requests, order: NDArray[np.intp]) -> Heard:
     """The stand-in's answers to what was sent."""
     scheduled = requests.scheduled_ns[order] / NS_PER_S
     inputs, outputs = requests.requested_input_tokens[order], requests.requested_output_tokens[order]
-    return _Heard(scheduled, *stand_in.answers(scheduled, inputs, outputs), outputs)
+    return Heard(scheduled, *stand_in.answers(scheduled, inputs, outputs), outputs)
 
 
-def _long_runs(stand_in: StandIn, held: Held, targets: Sequence[Target]) -> list[_Heard]:
+def _long_runs(stand_in: StandIn, held: Held, targets: Sequence[Target]) -> list[Heard]:
     """The stand-in's answers to long schedules, as many as tell each target's percentile well.
 
     Where places are few and lives long, all the waiting of thousands of requests comes from a handful of busy periods.
     The schedules are the same for all points but for their rate, so that their luck does not bend the curve.
     """
-    runs: list[_Heard] = []
+    runs: list[Heard] = []
     while len(runs) < _MOST_RUNS:
         runs.append(_long_run(stand_in, held, _SEED + len(runs)))
         known = [_long_error(np.stack([run.values(target) for run in runs]), target) for target in targets]
@@ -175,11 +150,11 @@ def _long_error(long: Floats, target: Target) -> float:
     drawn = _logarithms(pooled, target)
     if drawn is None:
         return math.inf
-    alike = variance_factor(pooled.shares_above(_percentile(values, target)))
+    alike = variance_factor(pooled.shares_above(percentile(values, target)))
     return float(np.std(drawn)) * math.sqrt(alike)
 
 
-def _long_run(stand_in: StandIn, held: Held, seed: int) -> _Heard:
+def _long_run(stand_in: StandIn, held: Held, seed: int) -> Heard:
     """The stand-in's answers to a long schedule, once it has settled.
 
     Its arrivals are stretched so that the work it holds comes at exactly the load's rate.
@@ -189,7 +164,7 @@ def _long_run(stand_in: StandIn, held: Held, seed: int) -> _Heard:
     inputs, outputs = schedule.input_tokens, schedule.output_tokens
     scheduled = schedule.arrival_ns / NS_PER_S * _stretch(stand_in, schedule, held.load, held.workload)
     first, last = stand_in.answers(scheduled, inputs, outputs)
-    return _Heard(scheduled, first, last, outputs).part(slice(_SETTLING, -_SETTLING // 2))
+    return Heard(scheduled, first, last, outputs).part(slice(_SETTLING, -_SETTLING // 2))
 
 
 def _stretch(stand_in: StandIn, schedule: Schedule, load: OpenLoad, workload: Workload) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from giq.curve.completions import Turns
+from giq.curve.heard import METRICS, Heard, percentile
 from giq.curve.latencies import latencies
 from giq.curve.point import Foreseen
 from giq.curve.requests import Requests
@@ -24,7 +24,6 @@ _SLOTS = 1024
 _SEED = 20_260_002
 _LOWEST, _HIGHEST = 0.02, 0.99
 _NEAR = 0.02
-_METRICS = ("ttft", "tpot", "latency")
 
 
 def foreseen(requests: Requests, turns: Turns, targets: Sequence[Target], limits: Limits) -> tuple[Foreseen, ...]:
@@ -35,7 +34,7 @@ def foreseen(requests: Requests, turns: Turns, targets: Sequence[Target], limits
     waited for by the difference of the medians. It was fitted at one concurrency, so the farther from there the rate
     lies the worse it is known: on the cases of tests/truth nine of ten lie within a factor of two.
     """
-    asked = [target for target in targets if target.metric in _METRICS]
+    asked = [target for target in targets if target.metric in METRICS]
     stand_in = fitted(requests, limits) if asked else None
     if stand_in is None:
         return ()
@@ -43,7 +42,7 @@ def foreseen(requests: Requests, turns: Turns, targets: Sequence[Target], limits
     inputs, outputs = requests.requested_input_tokens[order], requests.requested_output_tokens[order]
     first, last = stand_in.answers_in_turn(turns.slots, inputs, outputs)
     sent = np.concatenate([np.zeros(min(turns.slots, len(last))), np.sort(last)])[: len(last)]
-    like, told, open_loop = _Answers(sent, first, last, outputs), latencies(requests), _OpenLoop(stand_in, turns)
+    like, told, open_loop = Heard(sent, first, last, outputs), latencies(requests), _OpenLoop(stand_in, turns)
     found = []
     for target in asked:
         measured = getattr(told, target.judged("closed"))[order]
@@ -54,39 +53,14 @@ def foreseen(requests: Requests, turns: Turns, targets: Sequence[Target], limits
     return tuple(found)
 
 
-def _limit(target: Target, measured: Floats, like: _Answers) -> float | None:
+def _limit(target: Target, measured: Floats, like: Heard) -> float | None:
     """What the stand-in may have at most, in s, where the server may have the target's; None where nothing tells."""
     if not len(measured):
         return None
     if target.metric == "tpot":
-        percentile = float(np.percentile(measured, target.percent, method="inverted_cdf"))
-        return target.seconds * like.percentile(target) / percentile if percentile > 0 else None
+        seen = percentile(measured, target)
+        return target.seconds * percentile(like.values(target), target) / seen if seen > 0 else None
     return target.seconds - max(float(np.median(measured)) - float(np.median(like.values(target))), 0.0)
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """When each request was sent, and its first and last token came, in s; and how many output tokens it has."""
-
-    sent: Floats
-    first: Floats
-    last: Floats
-    outputs: Lengths
-
-    def values(self, target: Target) -> Floats:
-        """The metric of *target* of each request that has it."""
-        if target.metric == "tpot":
-            several = self.outputs > 1
-            return (self.last - self.first)[several] / (self.outputs[several] - 1)
-        return (self.first if target.metric == "ttft" else self.last) - self.sent
-
-    def percentile(self, target: Target) -> float:
-        """That of *target*."""
-        return float(np.percentile(self.values(target), target.percent, method="inverted_cdf"))
-
-    def part(self, chosen: slice) -> _Answers:
-        """Some of them."""
-        return _Answers(self.sent[chosen], self.first[chosen], self.last[chosen], self.outputs[chosen])
 
 
 class _OpenLoop:
@@ -114,7 +88,7 @@ class _OpenLoop:
     def _at(self, rate: float, target: Target) -> float:
         sent = self._at_one / rate
         first, last = self._stand_in.answers(sent, self._inputs, self._outputs)
-        return _Answers(sent, first, last, self._outputs).part(_COUNTED).percentile(target)
+        return percentile(Heard(sent, first, last, self._outputs).part(_COUNTED).values(target), target)
 
 
 def _drawn(workload: Workload) -> tuple[Floats, Lengths, Lengths]:
